@@ -1,0 +1,161 @@
+//! What holds for any cluster.
+
+use proptest::prelude::*;
+
+use super::tests::{exists, node, pool, service, to_labels};
+use super::*;
+use crate::advertisement::Preference;
+
+const LABELS: [&str; 3] = ["a", "b", "c"];
+
+prop_compose! {
+    fn any_node(name: String)(
+        labels in prop::sample::subsequence(LABELS.to_vec(), 0..=3),
+        ready in prop::bool::weighted(0.8),
+        network_available in prop::bool::weighted(0.9),
+        excluded in prop::bool::weighted(0.1),
+    ) -> Node {
+        Node { labels: to_labels(&labels), ready, network_available, excluded, ..node(&name) }
+    }
+}
+
+fn any_nodes() -> impl Strategy<Value = Vec<Node>> {
+    (0usize..8)
+        .prop_flat_map(|count| (0..count).map(|number| any_node(format!("node{number}"))).collect::<Vec<_>>())
+}
+
+prop_compose! {
+    fn any_advertisement()(
+        named in prop::option::weighted(0.2, prop::sample::select(vec!["lan", "other"])),
+        node_label in prop::option::weighted(0.3, prop::sample::select(LABELS.to_vec())),
+        service_label in prop::option::weighted(0.3, prop::sample::select(LABELS.to_vec())),
+        interface in prop::option::weighted(0.3, prop::sample::select(vec!["lan", "wan"])),
+        preferences in prop::collection::vec((1u32..=100, prop::sample::select(LABELS.to_vec())), 0..3),
+    ) -> Advertisement {
+        Advertisement {
+            pools: named.map(str::to_owned).into_iter().collect(),
+            node_selectors: node_label.map(exists).into_iter().collect(),
+            service_selectors: service_label.map(exists).into_iter().collect(),
+            interfaces: interface.map(str::to_owned).into_iter().collect(),
+            preferences: preferences
+                .into_iter()
+                .map(|(weight, label)| Preference { weight, selector: exists(label) })
+                .collect(),
+            ..Advertisement::default()
+        }
+    }
+}
+
+prop_compose! {
+    fn any_candidate(name: String)(
+        held in prop::sample::subsequence(vec!["10.0.0.1", "10.0.0.2", "fd00::1"], 0..=2),
+        labels in prop::sample::subsequence(LABELS.to_vec(), 0..=3),
+        local_traffic_only in any::<bool>(),
+        created in 0i64..3,
+        any in prop::bool::weighted(0.9),
+        nodes in prop::sample::subsequence(vec!["node0", "node1", "node2", "node3", "node4"], 0..=5),
+    ) -> Candidate {
+        let service = Service {
+            labels: to_labels(&labels),
+            local_traffic_only,
+            created,
+            ..service(&name, &held)
+        };
+        let nodes = if any { nodes.into_iter().map(str::to_owned).collect() } else { BTreeSet::new() };
+        Candidate { service, endpoints: Endpoints { any, nodes } }
+    }
+}
+
+fn any_snapshot() -> impl Strategy<Value = Snapshot> {
+    let candidates = (0usize..5).prop_flat_map(|count| {
+        (0..count).map(|number| any_candidate(format!("web{number}"))).collect::<Vec<_>>()
+    });
+    let advertisements = prop::collection::vec(any_advertisement(), 0..4);
+    (candidates, advertisements, any_nodes()).prop_map(|(services, advertisements, nodes)| Snapshot {
+        pools: vec![pool("lan", &["10.0.0.0/24", "fd00::/64"]), pool("other", &["10.0.0.2/32"])],
+        advertisements,
+        services,
+        nodes,
+    })
+}
+
+/// The snapshot, and the same with every list in another order.
+fn shuffled() -> impl Strategy<Value = (Snapshot, Snapshot)> {
+    any_snapshot().prop_flat_map(|snapshot| {
+        let Snapshot { pools, advertisements, services, nodes } = snapshot.clone();
+        let other = (
+            Just(pools).prop_shuffle(),
+            Just(advertisements).prop_shuffle(),
+            Just(services).prop_shuffle(),
+            Just(nodes).prop_shuffle(),
+        )
+            .prop_map(|(pools, advertisements, services, nodes)| Snapshot {
+                pools,
+                advertisements,
+                services,
+                nodes,
+            });
+        (Just(snapshot), other)
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_the_input_means_nothing((one, other) in shuffled()) {
+        prop_assert_eq!(decide(&one), decide(&other));
+    }
+
+    #[test]
+    fn a_node_that_owns_nothing_can_go_without_moving_an_address(snapshot in any_snapshot()) {
+        let before = decide(&snapshot);
+        for index in 0..snapshot.nodes.len() {
+            let mut without = snapshot.clone();
+            let gone = without.nodes.remove(index);
+            let after = decide(&without);
+            for (address, owner) in &before.owners {
+                if owner.node != gone.name {
+                    prop_assert_eq!(after.owners.get(address).map(|owner| &owner.node), Some(&owner.node));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_owner_is_one_of_the_eligible_nodes(snapshot in any_snapshot()) {
+        for Candidate { service, endpoints } in &snapshot.services {
+            let elected =
+                elect(service, endpoints, &snapshot.pools, &snapshot.advertisements, &snapshot.nodes);
+            // Eligibility said once more, in other words: what must be true of every node in the ranking.
+            let eligible: BTreeSet<&str> = snapshot.nodes.iter().filter(|node| {
+                node.ready && node.network_available && !node.excluded
+                    && (!service.local_traffic_only || endpoints.nodes.contains(&node.name))
+                    && snapshot.advertisements.iter().any(|ad| {
+                        // "lan" covers all addresses of this world and comes first by name.
+                        (ad.pools.is_empty() || ad.pools.contains("lan"))
+                            && ad.covers_service(&service.labels) && ad.covers_node(&node.labels)
+                    })
+            }).map(|node| node.name.as_str()).collect();
+            match elected {
+                Ok(ranking) => {
+                    let ranked: BTreeSet<&str> = ranking.nodes().iter().map(|node| node.name.as_str()).collect();
+                    prop_assert_eq!(&ranked, &eligible);
+                    prop_assert_eq!(ranked.len(), ranking.nodes().len());
+                    prop_assert!(ranking.interfaces(ranking.owner()).is_some());
+                }
+                Err(_) => prop_assert!(service.held.is_empty() || !endpoints.any || eligible.is_empty()),
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_is_desired_by_one_node_at_most(snapshot in any_snapshot()) {
+        let outcome = decide(&snapshot);
+        let mut seen = BTreeSet::new();
+        for node in &snapshot.nodes {
+            for address in outcome.desired(&node.name).into_keys() {
+                prop_assert!(seen.insert(address), "{address} is desired by two nodes");
+            }
+        }
+        prop_assert_eq!(seen.len(), outcome.owners.len());
+    }
+}

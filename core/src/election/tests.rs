@@ -1,0 +1,338 @@
+//! Vectors and the steps of eligibility, one by one.
+
+use super::*;
+use crate::advertisement::Preference;
+use crate::net::Family;
+use crate::selector::{LabelSelector, Labels, Requirement};
+use crate::service::{FamilyPolicy, Requested, ServiceKey};
+
+pub(super) fn node(name: &str) -> Node {
+    Node { name: name.into(), labels: Labels::new(), ready: true, network_available: true, excluded: false }
+}
+
+fn labelled(name: &str, labels: &[&str]) -> Node {
+    Node { labels: to_labels(labels), ..node(name) }
+}
+
+pub(super) fn to_labels(keys: &[&str]) -> Labels {
+    keys.iter().map(|key| ((*key).to_owned(), String::new())).collect()
+}
+
+pub(super) fn exists(key: &str) -> LabelSelector {
+    LabelSelector { requirements: [Requirement::Exists(key.to_owned())].into() }
+}
+
+pub(super) fn pool(name: &str, ranges: &[&str]) -> Pool {
+    Pool {
+        name: name.into(),
+        labels: Labels::new(),
+        ranges: ranges.iter().map(|range| range.parse().unwrap()).collect(),
+        auto_assign: true,
+        avoid_buggy_ips: false,
+        pinned: None,
+    }
+}
+
+pub(super) fn service(name: &str, held: &[&str]) -> Service {
+    let held: Vec<IpAddr> = held.iter().map(|address| address.parse().unwrap()).collect();
+    Service {
+        key: ServiceKey::new("default", name),
+        created: 0,
+        labels: Labels::new(),
+        role: Role::Ours,
+        families: held.iter().map(|address| Family::of(*address)).collect(),
+        policy: FamilyPolicy::SingleStack,
+        held,
+        held_is_broken: false,
+        requested_pool: None,
+        requested: Requested::Nothing,
+        external_ips: BTreeSet::new(),
+        local_traffic_only: false,
+    }
+}
+
+pub(super) fn serving(nodes: &[&str]) -> Endpoints {
+    Endpoints { any: true, nodes: nodes.iter().map(|node| (*node).to_owned()).collect() }
+}
+
+/// A cluster in which everything goes, to be broken one step at a time.
+struct World {
+    service: Service,
+    endpoints: Endpoints,
+    pools: Vec<Pool>,
+    advertisements: Vec<Advertisement>,
+    nodes: Vec<Node>,
+}
+
+impl World {
+    fn new(address: &str, nodes: &[&str]) -> World {
+        World {
+            service: service("web", &[address]),
+            endpoints: serving(&[]),
+            pools: vec![pool("lan", &["0.0.0.0/0", "::/0"])],
+            advertisements: vec![Advertisement::default()],
+            nodes: nodes.iter().map(|name| node(name)).collect(),
+        }
+    }
+
+    fn elect(&self) -> Result<Vec<&str>, Nobody> {
+        let ranking = elect(&self.service, &self.endpoints, &self.pools, &self.advertisements, &self.nodes)?;
+        Ok(ranking.nodes().iter().map(|node| node.name.as_str()).collect())
+    }
+
+    fn interfaces(&self, name: &str) -> Option<Interfaces> {
+        let ranking = elect(&self.service, &self.endpoints, &self.pools, &self.advertisements, &self.nodes);
+        let node = self.nodes.iter().find(|node| node.name == name).unwrap();
+        ranking.unwrap().interfaces(node)
+    }
+}
+
+/// MetalLB's own order, which a cluster that changes over must not notice.
+#[test]
+fn the_order_is_metallbs() {
+    let vectors: [(&str, &[&str]); 6] = [
+        ("10.0.0.1", &["node-b", "node-a", "node-c"]),
+        ("10.0.0.2", &["node-b", "node-c", "node-a"]),
+        ("10.20.30.1", &["node-b", "node-a"]),
+        ("10.20.30.1", &["edge-b", "worker-a", "edge-a", "worker-b"]),
+        ("10.20.30.1", &["iris2", "iris1"]),
+        ("2001:db8::1", &["node-b", "node-a", "node-c"]),
+    ];
+    for (address, expected) in vectors {
+        let mut sorted = expected.to_vec();
+        sorted.sort_unstable();
+        assert_eq!(World::new(address, &sorted).elect().unwrap(), expected, "{address}");
+    }
+}
+
+/// Computed independently: for each node `printf %s 'node1#10.0.0.1' | sha256sum`, then `sort`.
+#[test]
+fn the_order_is_that_of_sha256_of_node_and_address() {
+    let vectors = [
+        ("10.0.0.1", ["node2", "node1", "node5", "node4", "node3"]),
+        ("10.0.0.2", ["node2", "node3", "node5", "node1", "node4"]),
+        ("10.0.0.3", ["node4", "node2", "node5", "node3", "node1"]),
+        ("192.168.1.240", ["node5", "node3", "node4", "node1", "node2"]),
+        ("192.168.1.241", ["node1", "node4", "node3", "node2", "node5"]),
+        ("fd00:10::1", ["node3", "node1", "node2", "node5", "node4"]),
+        ("2001:db8:0:0:1::", ["node5", "node2", "node3", "node4", "node1"]),
+        ("2001:db8::ff00:42:8329", ["node3", "node5", "node2", "node1", "node4"]),
+    ];
+    for (address, expected) in vectors {
+        let world = World::new(address, &["node1", "node2", "node3", "node4", "node5"]);
+        assert_eq!(world.elect().unwrap(), expected, "{address}");
+    }
+}
+
+/// `printf %s 'node1#10.0.0.1' | sha256sum`.
+#[test]
+fn the_hash_is_of_the_name_a_sharp_and_the_address_as_text() {
+    let written: String =
+        hash("node1", "10.0.0.1".parse().unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(written, "414b4c5392caa413d81d44f63a055c8b42cd8cfd6c339c8525f16eebc27e271b");
+}
+
+#[test]
+fn both_addresses_of_a_service_follow_the_first() {
+    let mut world = World::new("10.0.0.2", &["node-a", "node-b", "node-c"]);
+    world.service.held.push("2001:db8::1".parse().unwrap());
+    assert_eq!(world.elect().unwrap(), ["node-b", "node-c", "node-a"]);
+    world.service.held.reverse();
+    assert_eq!(world.elect().unwrap(), ["node-b", "node-a", "node-c"]);
+}
+
+#[test]
+fn each_step_that_leaves_no_node_says_so() {
+    type Break = fn(&mut World);
+    let steps: [(Break, Nobody); 15] = [
+        (|w| w.service.role = Role::NotLoadBalanced, Nobody::NotOurs),
+        (|w| w.service.role = Role::Foreign, Nobody::NotOurs),
+        (|w| w.service.held.clear(), Nobody::NoAddress),
+        (|w| w.service.held_is_broken = true, Nobody::UnreadableStatus),
+        (|w| w.pools.clear(), Nobody::NoPool),
+        (|w| w.pools = vec![pool("other", &["10.0.0.2/32"])], Nobody::NoPool),
+        (|w| w.endpoints = Endpoints::default(), Nobody::NoEndpoint),
+        (|w| w.advertisements.clear(), Nobody::NotAdvertised),
+        (|w| w.advertisements[0].pools = ["other".to_owned()].into(), Nobody::NotAdvertised),
+        (|w| w.advertisements[0].service_selectors = vec![exists("public")], Nobody::NotAdvertised),
+        (|w| w.advertisements[0].node_selectors = vec![exists("edge")], Nobody::NoNodeSelected),
+        (|w| w.nodes.iter_mut().for_each(|node| node.excluded = true), Nobody::AllExcluded),
+        (|w| w.nodes.iter_mut().for_each(|node| node.network_available = false), Nobody::NoNetwork),
+        (|w| w.nodes.iter_mut().for_each(|node| node.ready = false), Nobody::NoneReady),
+        (|w| w.service.local_traffic_only = true, Nobody::NoLocalEndpoint),
+    ];
+    for (number, (break_it, why)) in steps.into_iter().enumerate() {
+        let mut world = World::new("10.0.0.1", &["node-a", "node-b"]);
+        assert!(world.elect().is_ok());
+        break_it(&mut world);
+        assert_eq!(world.elect(), Err(why), "step {number}");
+    }
+}
+
+#[test]
+fn addresses_in_two_pools_are_nobodys() {
+    let mut world = World::new("10.0.0.1", &["node-a"]);
+    world.service.held.push("fd00::1".parse().unwrap());
+    world.pools = vec![pool("four", &["10.0.0.0/24"]), pool("six", &["fd00::/64"])];
+    assert_eq!(world.elect(), Err(Nobody::NoPool));
+    world.pools.push(pool("both", &["10.0.0.0/24", "fd00::/64"]));
+    assert!(world.elect().is_ok());
+}
+
+#[test]
+fn one_bad_node_is_passed_over() {
+    let bad = [
+        |node: &mut Node| node.excluded = true,
+        |node: &mut Node| node.network_available = false,
+        |node: &mut Node| node.ready = false,
+    ];
+    for (number, spoil) in bad.into_iter().enumerate() {
+        let mut world = World::new("10.0.0.1", &["node-a", "node-b", "node-c"]);
+        spoil(&mut world.nodes[1]);
+        assert_eq!(world.elect().unwrap(), ["node-a", "node-c"], "{number}");
+    }
+}
+
+#[test]
+fn local_traffic_keeps_to_nodes_with_a_serving_endpoint() {
+    let mut world = World::new("10.0.0.1", &["node-a", "node-b", "node-c"]);
+    world.endpoints = serving(&["node-c", "gone"]);
+    assert_eq!(world.elect().unwrap(), ["node-b", "node-a", "node-c"]);
+    world.service.local_traffic_only = true;
+    assert_eq!(world.elect().unwrap(), ["node-c"]);
+    // An endpoint whose node is not known serves, but nowhere.
+    world.endpoints = Endpoints::default();
+    world.endpoints.add(None);
+    assert_eq!(world.elect(), Err(Nobody::NoLocalEndpoint));
+    world.endpoints.add(Some("node-a"));
+    assert_eq!(world.elect().unwrap(), ["node-a"]);
+}
+
+fn preferring(weight: u32, label: &str) -> Advertisement {
+    Advertisement {
+        preferences: vec![Preference { weight, selector: exists(label) }],
+        ..Advertisement::default()
+    }
+}
+
+#[test]
+fn weights_add_up_over_advertisements_and_beat_the_hash() {
+    let mut world = World::new("10.0.0.1", &[]);
+    world.nodes = vec![labelled("node-a", &["rack"]), node("node-b"), labelled("node-c", &["ssd", "new"])];
+    world.advertisements = vec![preferring(60, "rack"), preferring(50, "ssd"), preferring(60, "new")];
+    assert_eq!(world.elect().unwrap(), ["node-c", "node-a", "node-b"]);
+    world.nodes[2].labels.remove("new");
+    assert_eq!(world.elect().unwrap(), ["node-a", "node-c", "node-b"]);
+    world.nodes.iter_mut().for_each(|node| node.labels.clear());
+    assert_eq!(world.elect().unwrap(), ["node-b", "node-a", "node-c"]);
+}
+
+#[test]
+fn a_preference_counts_only_where_its_advertisement_selects() {
+    let mut world = World::new("10.0.0.1", &[]);
+    world.nodes = vec![node("node-a"), node("node-b"), labelled("node-c", &["ssd"])];
+    let elsewhere = Advertisement { node_selectors: vec![exists("edge")], ..preferring(100, "ssd") };
+    let other_services = Advertisement { service_selectors: vec![exists("db")], ..preferring(100, "ssd") };
+    world.advertisements = vec![Advertisement::default(), elsewhere, other_services];
+    assert_eq!(world.elect().unwrap(), ["node-b", "node-a", "node-c"]);
+    // And it never overrules a hard filter.
+    world.advertisements =
+        vec![Advertisement { node_selectors: vec![exists("edge")], ..preferring(100, "ssd") }];
+    world.nodes[0].labels = to_labels(&["edge"]);
+    assert_eq!(world.elect().unwrap(), ["node-a"]);
+}
+
+#[test]
+fn interfaces_are_the_union_over_the_advertisements_of_the_node() {
+    let on = |nic: &str, label: Option<&str>| Advertisement {
+        interfaces: [nic.to_owned()].into(),
+        node_selectors: label.map(exists).into_iter().collect(),
+        ..Advertisement::default()
+    };
+    let only = |names: &[&str]| Some(Interfaces::Only(names.iter().map(|name| (*name).to_owned()).collect()));
+    let mut world = World::new("10.0.0.1", &[]);
+    world.nodes = vec![labelled("node-a", &["edge"]), node("node-b")];
+    world.advertisements = vec![on("lan", None), on("wan", Some("edge"))];
+    assert_eq!(world.interfaces("node-a"), only(&["lan", "wan"]));
+    assert_eq!(world.interfaces("node-b"), only(&["lan"]));
+    world
+        .advertisements
+        .push(Advertisement { node_selectors: vec![exists("edge")], ..Advertisement::default() });
+    assert_eq!(world.interfaces("node-a"), Some(Interfaces::All));
+    assert_eq!(world.interfaces("node-b"), only(&["lan"]));
+    world.advertisements.remove(0);
+    assert_eq!(world.interfaces("node-b"), None);
+}
+
+fn snapshot(services: Vec<Candidate>) -> Snapshot {
+    Snapshot {
+        pools: vec![pool("lan", &["10.0.0.0/24", "fd00::/64"])],
+        advertisements: vec![Advertisement::default()],
+        services,
+        nodes: ["node-a", "node-b", "node-c"].map(node).into(),
+    }
+}
+
+fn candidate(service: Service) -> Candidate {
+    Candidate { service, endpoints: serving(&[]) }
+}
+
+#[test]
+fn the_outcome_names_owners_and_why_there_is_none() {
+    let web = service("web", &["10.0.0.1", "fd00::1"]);
+    let pending = service("pending", &[]);
+    let node_port = Service { role: Role::NotLoadBalanced, ..service("port", &["10.0.0.9"]) };
+    let external =
+        Service { external_ips: ["10.0.0.7".parse().unwrap()].into(), ..service("external", &["10.0.0.2"]) };
+    let outcome =
+        decide(&snapshot([web.clone(), pending.clone(), node_port, external.clone()].map(candidate).into()));
+    let owned: Vec<_> =
+        outcome.owners.iter().map(|(address, owner)| (address.to_string(), owner.node.as_str())).collect();
+    let expected = [("10.0.0.1", "node-b"), ("10.0.0.2", "node-b"), ("fd00::1", "node-b")];
+    assert_eq!(owned, expected.map(|(address, node)| (address.to_owned(), node)));
+    assert_eq!(outcome.nobody, [(pending.key, Nobody::NoAddress)].into());
+
+    let announcement = |service: &Service| Announcement {
+        interfaces: Interfaces::All,
+        services: [service.key.clone()].into(),
+    };
+    let mine = [
+        ("10.0.0.1".parse().unwrap(), announcement(&web)),
+        ("10.0.0.2".parse().unwrap(), announcement(&external)),
+        ("fd00::1".parse().unwrap(), announcement(&web)),
+    ];
+    assert_eq!(outcome.desired("node-b"), mine.into());
+    assert_eq!(outcome.desired("node-a"), [].into());
+}
+
+#[test]
+fn services_that_share_an_address_have_one_owner() {
+    let share = |name: &str, created, labels: &[&str]| Service {
+        created,
+        labels: to_labels(labels),
+        ..service(name, &["10.0.0.1"])
+    };
+    let (old, young) = (share("z-old", 1, &["db"]), share("a-young", 2, &["web"]));
+    let mut world = snapshot(vec![candidate(young.clone()), candidate(old.clone())]);
+    let keys = BTreeSet::from([old.key.clone(), young.key.clone()]);
+    let owner = |world: &Snapshot| decide(world).owners.remove(&"10.0.0.1".parse().unwrap()).unwrap();
+    assert_eq!((owner(&world).node.as_str(), owner(&world).announcement.services), ("node-b", keys));
+
+    // Advertised from different nodes: the older one's election decides.
+    let from = |node_label: &str, service_label: &str, nic: &str| Advertisement {
+        node_selectors: vec![exists(node_label)],
+        service_selectors: vec![exists(service_label)],
+        interfaces: [nic.to_owned()].into(),
+        ..Advertisement::default()
+    };
+    world.nodes[0].labels = to_labels(&["a"]);
+    world.nodes[2].labels = to_labels(&["c"]);
+    world.advertisements = vec![from("a", "web", "lan"), from("c", "db", "wan")];
+    let settled = owner(&world);
+    assert_eq!((settled.node.as_str(), settled.eligible), ("node-c", 1));
+    assert_eq!(settled.announcement.interfaces, Interfaces::Only(["wan".to_owned()].into()));
+
+    // When the older one has nobody, the younger one's does.
+    world.services[1].endpoints = Endpoints::default();
+    assert_eq!(owner(&world).node, "node-a");
+}

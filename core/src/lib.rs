@@ -1,0 +1,32 @@
+//! Every decision of FerroLB, and nothing else.
+//!
+//! The functions here take what is known and return what should be: which Service gets which address
+//! ([`allocate`]), which node answers for it ([`election`]), which frames go out and when
+//! ([`announce`], [`wire`]). They open no socket, read no clock or environment and start no task: `now`
+//! is an argument, effects are values, maps are ordered. So every speaker computes the same owner from
+//! the same input, and a simulation can drive a whole cluster in one thread.
+//!
+//! ```text
+//!  IPAddressPool ──► pool ─┐
+//!  Service ───────► service┴─► allocate::plan ─► Plan (one verdict for each Service)
+//!
+//!  L2Advertisement ─► advertisement ─┐
+//!  Node, endpoints ─────────────────┴─► election::elect ─► owner of each address
+//!                                             │
+//!              links, frames, now ──► announce::Announcer ─► effects (frames to send), next deadline
+//!                                             │
+//!                                            wire (bytes of a frame ⇄ its meaning)
+//! ```
+//!
+//! What this crate must never know: Kubernetes' API types, sockets, time sources, logging. Its manifest
+//! proves it and `tests/purity.rs` guards the manifest.
+
+pub mod advertisement;
+pub mod allocate;
+pub mod announce;
+pub mod election;
+pub mod net;
+pub mod pool;
+pub mod selector;
+pub mod service;
+pub mod wire;
