@@ -1,0 +1,136 @@
+//! The admin endpoint: `/healthz`, `/readyz` and `/metrics` over plain HTTP.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::readiness::Readiness;
+
+/// How long to wait before a busy port is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The content type of the OpenMetrics text format, version 1.0.0.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Clone)]
+struct Admin {
+    readiness: Readiness,
+    registry: Arc<Mutex<Registry>>,
+}
+
+/// Serves until `shutdown`. A port that cannot be had is named in the log and tried again: the
+/// program's real work does not depend on it.
+pub(crate) async fn serve(
+    address: SocketAddr,
+    readiness: Readiness,
+    registry: Arc<Mutex<Registry>>,
+    shutdown: CancellationToken,
+) {
+    let router = Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(Admin { readiness, registry });
+    let mut told = false;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                tracing::info!(%address, "serving /healthz, /readyz and /metrics");
+                let stop = shutdown.clone().cancelled_owned();
+                match axum::serve(listener, router.clone()).with_graceful_shutdown(stop).await {
+                    Ok(()) => return,
+                    Err(error) => {
+                        tracing::warn!(%address, %error, "the admin endpoint ended; starting it again");
+                    }
+                }
+            }
+            Err(error) if !told => {
+                told = true;
+                tracing::warn!(
+                    %address, %error,
+                    "cannot listen there, trying again every {} s: free the port or choose another by --admin-port",
+                    RETRY.as_secs()
+                );
+            }
+            Err(error) => tracing::debug!(%address, %error, "still cannot listen there"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    let waiting = admin.readiness.waiting();
+    if waiting.is_empty() {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", waiting.join(", "))).into_response()
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let mut text = String::new();
+    let registry = admin.registry.lock().unwrap_or_else(PoisonError::into_inner);
+    match prometheus_client::encoding::text::encode(&mut text, &registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        let mut stream = loop {
+            match TcpStream::connect(address).await {
+                Ok(stream) => break stream,
+                Err(error) if tokio::time::Instant::now() > deadline => {
+                    panic!("no answer on {address}: {error}")
+                }
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_busy_port_is_waited_for_and_readiness_is_told() {
+        let busy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = busy.local_addr().unwrap();
+        let (readiness, shutdown) = (Readiness::default(), CancellationToken::new());
+        let token = readiness.token("pools");
+        let server = tokio::spawn(serve(address, readiness, Arc::default(), shutdown.clone()));
+        // The first try must meet the busy port before it is freed.
+        tokio::task::yield_now().await;
+        drop(busy);
+
+        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+        let late = get(address, "/readyz").await;
+        assert!(late.starts_with("HTTP/1.1 503") && late.contains("waiting for: pools"), "{late}");
+        token.ready();
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        assert!(get(address, "/metrics").await.contains("# EOF"));
+
+        shutdown.cancel();
+        server.await.unwrap();
+    }
+}

@@ -1,0 +1,28 @@
+//! What the controller and the speaker start with: flags, logging, the API client, watches into stores,
+//! the admin endpoint (`/healthz`, `/readyz`, `/metrics`) and an orderly end.
+//!
+//! ```text
+//!  CommonArgs ──► run ──► logging, TLS provider, tokio
+//!                  │
+//!                  ├─ SIGTERM, SIGINT ──► Context::shutdown
+//!                  ├─ admin endpoint  ◄── Context::readiness, Context::registry
+//!                  └─ the program's body(Context)
+//!                         └─ watch ──► Store + Changes (one wake-up for any number of events)
+//! ```
+//!
+//! Nothing here knows what a pool or an address is.
+
+mod admin;
+mod args;
+mod client;
+mod logging;
+mod readiness;
+mod run;
+mod watch;
+
+pub use args::{CommonArgs, LogFormat};
+pub use client::{ClientError, client};
+pub use kube::runtime::reflector::Store;
+pub use readiness::{Readiness, Token};
+pub use run::{Context, run};
+pub use watch::{Changes, Watcher, explain};

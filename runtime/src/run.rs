@@ -1,0 +1,117 @@
+//! From `main` to an orderly end.
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::CommonArgs;
+use crate::readiness::Readiness;
+use crate::{admin, logging};
+
+/// How long the body may take to end after SIGTERM. With the rest of the program's end it stays within
+/// one second.
+const END: Duration = Duration::from_millis(700);
+
+/// What a program's parts share.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// Cancelled by SIGTERM and SIGINT.
+    pub shutdown: CancellationToken,
+    /// What `/readyz` waits for.
+    pub readiness: Readiness,
+    registry: Arc<Mutex<Registry>>,
+}
+
+impl Context {
+    /// Adds metrics to `/metrics`.
+    pub fn register(&self, add: impl FnOnce(&mut Registry)) {
+        add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Runs a program: starts logging and the admin endpoint, then `body`, until it returns or a signal
+/// asks for the end.
+///
+/// `body` is to return soon after [`Context::shutdown`]; what has not ended by then is dropped. An error
+/// of `body` is logged and becomes exit code 1.
+pub fn run<F, E>(name: &'static str, args: &CommonArgs, body: impl FnOnce(Context) -> F) -> ExitCode
+where
+    F: Future<Output = Result<(), E>>,
+    E: std::error::Error,
+{
+    if let Err(error) = logging::init(args) {
+        eprintln!("ferrolb-{name}: --log-level {:?} is no filter: {error}", args.log_level);
+        return ExitCode::from(2);
+    }
+    // Fails only if a provider is already there, which is then the one to use.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start the runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ferrolb-{name} starts");
+    let code = runtime.block_on(supervise(args, body));
+    // A request in flight must not hold the end up.
+    runtime.shutdown_timeout(Duration::from_millis(50));
+    tracing::info!("ferrolb-{name} ends");
+    code
+}
+
+async fn supervise<F, E>(args: &CommonArgs, body: impl FnOnce(Context) -> F) -> ExitCode
+where
+    F: Future<Output = Result<(), E>>,
+    E: std::error::Error,
+{
+    let context = Context::default();
+    let (mut terminate, mut interrupt) =
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "cannot receive signals");
+                return ExitCode::FAILURE;
+            }
+        };
+    let serving = admin::serve(
+        args.admin(),
+        context.readiness.clone(),
+        context.registry.clone(),
+        context.shutdown.clone(),
+    );
+    tokio::spawn(serving);
+
+    let shutdown = context.shutdown.clone();
+    let mut body = std::pin::pin!(body(context));
+    let result = tokio::select! {
+        result = &mut body => result,
+        _ = terminate.recv() => end(&shutdown, "SIGTERM", body).await,
+        _ = interrupt.recv() => end(&shutdown, "SIGINT", body).await,
+    };
+    shutdown.cancel();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn end<E>(
+    shutdown: &CancellationToken,
+    signal: &str,
+    body: impl Future<Output = Result<(), E>>,
+) -> Result<(), E> {
+    tracing::info!(signal, "asked to end");
+    shutdown.cancel();
+    tokio::time::timeout(END, body).await.unwrap_or_else(|_| {
+        tracing::warn!("not everything ended in {} ms; leaving it", END.as_millis());
+        Ok(())
+    })
+}

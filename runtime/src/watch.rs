@@ -1,0 +1,164 @@
+//! Watches: one task a kind keeps a store equal to what the API server has, and says when it changed.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::watcher::{self, Config, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch_events};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+
+use crate::readiness::Token;
+use crate::run::Context;
+
+/// The server ends each watch after so many seconds. A connection that died in silence is noticed that
+/// late plus 5 s, so it is far below kube's default of 290.
+const WATCH_SECONDS: u32 = 60;
+
+/// The same failure is logged again only after this time.
+const REPEAT: Duration = Duration::from_secs(60);
+
+/// A wake-up shared by all watches of a program.
+///
+/// Any number of events before the waiter comes round is one wake-up. So work is always done on the
+/// stores as they are, never on a queue of events: an object that disappeared while the watch was down
+/// is missing from the store, but no deletion is ever reported for it.
+#[derive(Clone, Debug, Default)]
+pub struct Changes(Arc<Notify>);
+
+impl Changes {
+    /// Something changed.
+    pub fn notify(&self) {
+        self.0.notify_one();
+    }
+
+    /// Waits for the next change; returns at once when one came since the last wait.
+    pub async fn changed(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// Starts watches that share a wake-up.
+#[derive(Clone, Debug)]
+pub struct Watcher {
+    /// The program that they belong to.
+    pub context: Context,
+    /// Notified on each change of any store.
+    pub changes: Changes,
+}
+
+impl Watcher {
+    /// Watches all objects of `api` into a store, for the life of the program.
+    ///
+    /// `trim` takes out of each object what nobody reads, before it is stored. Failures are logged in
+    /// words that say what to do, and tried again with growing pauses (0.8 s to 30 s) for ever; meanwhile the
+    /// store keeps what it had. The program is not ready before the first complete list.
+    pub fn watch<K>(&self, api: Api<K>, trim: fn(&mut K)) -> Store<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        K::DynamicType: Eq + Hash,
+    {
+        let (store, writer) = reflector::store();
+        let (changes, shutdown) = (self.changes.clone(), self.context.shutdown.clone());
+        let token = self.context.readiness.token(K::plural(&()));
+        tokio::spawn(async move {
+            let config = Config::default().timeout(WATCH_SECONDS);
+            let events = watch_events(api, config)
+                .modify(trim)
+                .default_backoff()
+                .reflect(writer)
+                .take_until(shutdown.cancelled_owned());
+            let mut events = std::pin::pin!(events);
+            let mut report = Report::new(token);
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(Event::Init | Event::InitApply(_)) => {}
+                    Ok(Event::InitDone) => {
+                        report.listed(&K::plural(&()));
+                        changes.notify();
+                    }
+                    Ok(Event::Apply(_) | Event::Delete(_)) => changes.notify(),
+                    Err(error) => report.failed::<K>(&error),
+                }
+            }
+        });
+        store
+    }
+}
+
+/// What was last said of a watch, so that the log names a lasting failure once and its end once.
+struct Report {
+    token: Token,
+    failure: Option<(String, Instant)>,
+}
+
+impl Report {
+    fn new(token: Token) -> Self {
+        Report { token, failure: None }
+    }
+
+    fn listed(&mut self, plural: &str) {
+        self.token.ready();
+        if self.failure.take().is_some() {
+            tracing::info!(kind = plural, "watching again");
+        }
+    }
+
+    fn failed<K: Resource<DynamicType = ()>>(&mut self, error: &watcher::Error) {
+        let (plural, text) = (K::plural(&()), explain_watch::<K>(error));
+        // A watch that the server ended for its age is everyday life.
+        if let watcher::Error::WatchError(status) = error
+            && status.code == 410
+        {
+            tracing::debug!(kind = %plural, "the watch was too old; listing anew");
+            return;
+        }
+        let news = self.failure.as_ref().is_none_or(|(last, at)| *last != text || at.elapsed() > REPEAT);
+        if news {
+            tracing::warn!(kind = %plural, "{text}; trying again");
+            self.failure = Some((text, Instant::now()));
+        }
+    }
+}
+
+fn explain_watch<K: Resource<DynamicType = ()>>(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => explain::<K>(error),
+        other => format!("cannot watch {}: {other}", K::plural(&())),
+    }
+}
+
+/// Says in words what an API error on kind `K` means and what to do about it.
+pub fn explain<K: Resource<DynamicType = ()>>(error: &kube::Error) -> String {
+    let (plural, group) = (K::plural(&()), K::group(&()));
+    match error {
+        kube::Error::Api(status) if status.is_forbidden() => {
+            format!("not allowed to read {plural}: apply config/rbac ({})", status.message)
+        }
+        kube::Error::Api(status) if status.code == 404 && !group.is_empty() => {
+            format!("the API server does not know {plural}.{group}: kubectl apply -f crds/")
+        }
+        other => format!("cannot read {plural}: {}", chain(other)),
+    }
+}
+
+/// An error with its causes: kube's own text often leaves out the one that matters.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
