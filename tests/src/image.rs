@@ -1,0 +1,214 @@
+//! Container images from static programs: no container engine, no base image, no shell.
+//!
+//! The form is Docker's archive (`docker save`), which containerd, Docker, Podman and k3s all load: a tar with
+//! `manifest.json`, the configuration, and one layer, itself a tar. The same input gives the same
+//! bytes.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tar::{Builder, EntryType, Header};
+
+/// What an image is made of.
+#[derive(Clone, Debug)]
+pub struct Image {
+    tag: String,
+    files: Vec<(PathBuf, String)>,
+    entrypoint: Option<String>,
+    user: String,
+    labels: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Image {
+    /// An empty image of this name and tag.
+    pub fn new(tag: &str) -> Self {
+        Image {
+            tag: tag.to_owned(),
+            files: Vec::new(),
+            entrypoint: None,
+            user: "65532".to_owned(),
+            labels: serde_json::Map::new(),
+        }
+    }
+
+    /// With the program `from` as `/to`.
+    #[must_use]
+    pub fn file(mut self, from: &Path, to: &str) -> Self {
+        self.files.push((from.to_owned(), to.trim_start_matches('/').to_owned()));
+        self
+    }
+
+    /// What runs when a pod names no command.
+    #[must_use]
+    pub fn entrypoint(mut self, path: &str) -> Self {
+        self.entrypoint = Some(path.to_owned());
+        self
+    }
+
+    /// As whom it runs, as a number: there is no /etc/passwd.
+    #[must_use]
+    pub fn user(mut self, user: &str) -> Self {
+        user.clone_into(&mut self.user);
+        self
+    }
+
+    /// With a label.
+    #[must_use]
+    pub fn label(mut self, name: &str, value: &str) -> Self {
+        self.labels.insert(name.to_owned(), json!(value));
+        self
+    }
+}
+
+/// Writes `image` to `file`, whole or not at all.
+///
+/// # Errors
+/// When a program cannot be read or the file cannot be written.
+pub fn write(image: &Image, file: &Path) -> io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+    draft.write_all(&archive(image)?)?;
+    draft.persist(file).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn archive(image: &Image) -> io::Result<Vec<u8>> {
+    let layer = layer(image)?;
+    let digest = hex(&layer);
+    let config = serde_json::to_vec(&json!({
+        "architecture": architecture(), "os": "linux", "created": "1970-01-01T00:00:00Z",
+        "config": {
+            "User": image.user, "WorkingDir": "/", "Env": ["PATH=/"],
+            "Entrypoint": image.entrypoint.as_ref().map(|path| vec![path]), "Labels": image.labels,
+        },
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},
+        "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "ferrolb"}],
+    }))?;
+    let (config_name, layer_name) = (format!("{}.json", hex(&config)), format!("{digest}/layer.tar"));
+    let manifest = serde_json::to_vec(
+        &json!([{"Config": config_name, "RepoTags": [image.tag], "Layers": [layer_name]}]),
+    )?;
+    let mut archive = Builder::new(Vec::new());
+    for (name, bytes) in [(config_name, config), (layer_name, layer), ("manifest.json".to_owned(), manifest)]
+    {
+        append(&mut archive, &name, 0o644, &bytes)?;
+    }
+    archive.into_inner()
+}
+
+fn layer(image: &Image) -> io::Result<Vec<u8>> {
+    let mut layer = Builder::new(Vec::new());
+    let mut folders: Vec<String> = Vec::new();
+    let mut files = image.files.clone();
+    files.sort_by(|left, right| left.1.cmp(&right.1));
+    for (from, to) in files {
+        for parent in Path::new(&to).ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
+            folders.push(format!("{}/", parent.display()));
+        }
+        folders.sort();
+        folders.dedup();
+        let bytes = std::fs::read(&from)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", from.display())))?;
+        append(&mut layer, &to, 0o755, &bytes)?;
+    }
+    // A runtime makes missing folders itself, but not with the mode that everybody may enter.
+    let mut with_folders = Builder::new(Vec::new());
+    for folder in folders {
+        let mut header = header(0o755, 0);
+        header.set_entry_type(EntryType::Directory);
+        with_folders.append_data(&mut header, folder, io::empty())?;
+    }
+    let mut bytes = with_folders.into_inner()?;
+    // The end of a tar is two empty blocks; what follows the folders takes their place.
+    bytes.truncate(bytes.len().saturating_sub(1024));
+    bytes.extend(layer.into_inner()?);
+    Ok(bytes)
+}
+
+fn append(archive: &mut Builder<Vec<u8>>, name: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    archive.append_data(&mut header(mode, bytes.len() as u64), name, bytes)
+}
+
+/// Without times and owners, so that the same input gives the same bytes.
+fn header(mode: u32, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_mode(mode);
+    header.set_size(size);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header
+}
+
+/// The processor in the words of the image format (Go's).
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::io::Read;
+
+    fn entries(bytes: &[u8]) -> BTreeMap<String, (u32, Vec<u8>)> {
+        let mut archive = tar::Archive::new(bytes);
+        archive
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let mut entry = entry.unwrap();
+                let (name, mode) =
+                    (entry.path().unwrap().display().to_string(), entry.header().mode().unwrap());
+                let mut content = Vec::new();
+                entry.read_to_end(&mut content).unwrap();
+                (name, (mode, content))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_archive_names_its_configuration_and_layer_by_their_hashes() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        std::fs::write(&program, "bytes").unwrap();
+        let image =
+            Image::new("a/b:1").file(&program, "/bin/x").file(&program, "a").entrypoint("/bin/x").user("0");
+        let bytes = archive(&image).unwrap();
+        assert_eq!(bytes, archive(&image).unwrap(), "the same input gives the same bytes");
+
+        let outer = entries(&bytes);
+        let manifest: serde_json::Value = serde_json::from_slice(&outer["manifest.json"].1).unwrap();
+        assert_eq!(manifest[0]["RepoTags"], json!(["a/b:1"]));
+        let config = &outer[manifest[0]["Config"].as_str().unwrap()].1;
+        let layer = &outer[manifest[0]["Layers"][0].as_str().unwrap()].1;
+        assert_eq!(manifest[0]["Config"], json!(format!("{}.json", hex(config))));
+        let config: serde_json::Value = serde_json::from_slice(config).unwrap();
+        assert_eq!(config["rootfs"]["diff_ids"], json!([format!("sha256:{}", hex(layer))]));
+        assert_eq!(
+            (&config["config"]["Entrypoint"], &config["config"]["User"]),
+            (&json!(["/bin/x"]), &json!("0"))
+        );
+
+        let inner = entries(layer);
+        assert_eq!(inner.keys().collect::<Vec<_>>(), ["a", "bin/", "bin/x"]);
+        assert_eq!(inner["bin/x"], (0o755, b"bytes".to_vec()));
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = archive(&Image::new("a:1").file(Path::new("/no/such"), "x")).unwrap_err();
+        assert!(error.to_string().contains("/no/such"), "{error}");
+    }
+}

@@ -1,0 +1,209 @@
+//! The lab's networks: namespaces, bridges, links and addresses.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use super::{Config, LabError, Paths};
+
+/// The hosts that ask for addresses.
+pub const CLIENTS: [&str; 2] = ["client1", "client2"];
+
+/// The address of the control plane on the LAN and on the management network.
+pub const CONTROL_PLANE_LAN: &str = "10.10.0.10";
+/// See [`CONTROL_PLANE_LAN`].
+pub const CONTROL_PLANE_MGMT: &str = "10.20.0.10";
+
+/// The two networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Network {
+    /// Where clients are and addresses are announced: 10.10.0.0/24, fd10::/64.
+    Lan,
+    /// Where the API is reached: 10.20.0.0/24.
+    Mgmt,
+}
+
+impl Network {
+    fn bridge(self) -> &'static str {
+        match self {
+            Network::Lan => "lan",
+            Network::Mgmt => "mgmt",
+        }
+    }
+
+    /// The name of the port of `host` at the bridge of this network.
+    pub fn port(self, host: &str) -> String {
+        format!("{host}-{}", self.bridge())
+    }
+}
+
+/// A host's link: in which network, its name in the host, its addresses.
+fn links(config: &Config, host: &str) -> Vec<(Network, &'static str, Vec<String>)> {
+    let lan = |n: u32| vec![format!("10.10.0.{n}/24"), format!("fd10::{n}/64")];
+    let number = |prefix: &str| host.strip_prefix(prefix).and_then(|n| n.parse::<u32>().ok());
+    if host == "cp" {
+        let mut links = vec![(Network::Lan, "lan", lan(10))];
+        if !config.one_nic {
+            links.push((Network::Mgmt, "mgmt", vec![format!("{CONTROL_PLANE_MGMT}/24")]));
+        }
+        links
+    } else if let Some(n) = number("node") {
+        let mut links = vec![(Network::Lan, "eth0", lan(10 + n))];
+        if !config.one_nic {
+            links.push((Network::Mgmt, "mgmt0", vec![format!("10.20.0.{}/24", 10 + n)]));
+        }
+        links
+    } else if let Some(n) = number("client") {
+        vec![(Network::Lan, "eth0", lan(100 + n))]
+    } else {
+        vec![]
+    }
+}
+
+/// The addresses of a node for the kubelet's `--node-ip`.
+pub fn node_addresses(number: u8) -> String {
+    format!("10.10.0.{0},fd10::{0}", 10 + u32::from(number))
+}
+
+/// The address at which the API server is reached inside the lab.
+pub fn api_server(config: &Config) -> &'static str {
+    if config.one_nic { CONTROL_PLANE_LAN } else { CONTROL_PLANE_MGMT }
+}
+
+/// Makes all namespaces and connects them.
+///
+/// # Errors
+/// When `ip` refuses something; its words are in the error.
+pub fn make(config: &Config, paths: &Paths) -> Result<(), LabError> {
+    let names = config.hosts().into_iter().map(|host| format!("netns add {}\n", paths.netns_name(&host)));
+    ip(None, &names.collect::<String>())?;
+
+    let switch = paths.netns_name("sw");
+    let mut script = String::from("link set lo up\n");
+    for network in [Network::Lan, Network::Mgmt] {
+        script +=
+            &format!("link add name {0} type bridge mcast_snooping 0\nlink set {0} up\n", network.bridge());
+    }
+    for host in config.hosts() {
+        for (network, name, _) in links(config, &host) {
+            let port = network.port(&host);
+            let netns = paths.netns_name(&host);
+            script += &format!("link add name {port} type veth peer name {name} netns {netns}\n");
+            script += &format!("link set {port} master {} up\n", network.bridge());
+        }
+    }
+    ip(Some(&switch), &script)?;
+
+    for host in config.hosts().iter().filter(|host| *host != "sw") {
+        let mut script = String::from("link set lo up\n");
+        for (_, name, addresses) in links(config, host) {
+            for address in addresses {
+                // nodad: the addresses are unique by construction, and to wait for the check costs a second.
+                let nodad = if address.contains(':') { " nodad" } else { "" };
+                script += &format!("addr add {address} dev {name}{nodad}\n");
+            }
+            script += &format!("link set {name} up\n");
+        }
+        if host.starts_with("node") {
+            // Any gateway will do: without a default route a host-network pod cannot reach the address
+            // of the API's Service, as the route is looked up before kube-proxy rewrites it.
+            script +=
+                "route add default via 10.10.0.101 dev eth0\n-6 route add default via fd10::101 dev eth0\n";
+        }
+        let script = script.replace("-6 route", "route");
+        ip(Some(&paths.netns_name(host)), &script)?;
+    }
+    for node in config.node_names() {
+        forwarding(paths, &node)?;
+    }
+    Ok(())
+}
+
+/// Nodes forward packets of pods; bridged packets of pods pass kube-proxy's rules.
+fn forwarding(paths: &Paths, node: &str) -> Result<(), LabError> {
+    let script = "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding; \
+                  f=/proc/sys/net/bridge/bridge-nf-call; for v in iptables ip6tables; do \
+                  [ ! -e $f-$v ] || echo 1 > $f-$v; done";
+    super::process::run(super::process::in_netns(&paths.netns(node), "sh").args(["-c", script])).map(|_| ())
+}
+
+/// Routes the pods of `node` from everywhere else in the lab.
+///
+/// # Errors
+/// When `ip` refuses a route.
+pub fn route_pods(config: &Config, paths: &Paths, node: &str, ranges: &[String]) -> Result<(), LabError> {
+    let number: u32 = node.trim_start_matches("node").parse().unwrap_or_default();
+    let mut others = config.node_names();
+    others.push("cp".to_owned());
+    for host in others.iter().filter(|host| *host != node) {
+        let routes = ranges.iter().map(|range| {
+            let via = if range.contains(':') {
+                format!("fd10::{}", 10 + number)
+            } else {
+                format!("10.10.0.{}", 10 + number)
+            };
+            format!("route replace {range} via {via}\n")
+        });
+        ip(Some(&paths.netns_name(host)), &routes.collect::<String>())?;
+    }
+    Ok(())
+}
+
+/// Plugs the cable of `host` out of the switch, or in again.
+///
+/// # Errors
+/// When there is no such port.
+pub fn set_port(paths: &Paths, host: &str, network: Network, up: bool) -> Result<(), LabError> {
+    let state = if up { "up" } else { "down" };
+    ip(Some(&paths.netns_name("sw")), &format!("link set {} {state}\n", network.port(host)))
+}
+
+/// Runs a batch of `ip` commands in a namespace.
+fn ip(netns: Option<&str>, script: &str) -> Result<(), LabError> {
+    let mut command = Command::new("ip");
+    if let Some(netns) = netns {
+        // -n enters the network namespace only; `ip netns exec` would also mount another /sys.
+        command.args(["-n", netns]);
+    }
+    let failed = |why: String| LabError::program("ip", why);
+    let mut child = command
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(script.as_bytes()).map_err(|error| failed(error.to_string()))?;
+    }
+    let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let line = said.split("Command failed -:").nth(1).and_then(|n| n.trim().parse::<usize>().ok());
+    let which = line.and_then(|n| script.lines().nth(n - 1)).unwrap_or_default();
+    Err(failed(format!("{} ({which:?} in {})", said.trim(), netns.unwrap_or("this namespace"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_of_a_link_fits() {
+        let config = Config::new("averylongnam").unwrap().nodes(9);
+        for host in config.hosts() {
+            for (network, name, _) in links(&config, &host) {
+                assert!(network.port(&host).len() <= 15 && name.len() <= 15);
+            }
+        }
+    }
+
+    #[test]
+    fn one_nic_means_one_link() {
+        let config = Config { one_nic: true, ..Config::new("a").unwrap() };
+        assert_eq!(links(&config, "node1").len(), 1);
+        assert_eq!(api_server(&config), CONTROL_PLANE_LAN);
+        assert_eq!(links(&Config { one_nic: false, ..config }, "node1").len(), 2);
+    }
+}

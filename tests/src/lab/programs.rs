@@ -1,0 +1,207 @@
+//! The programs of the cluster: built by Go from pinned modules, once, or ready-made.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use super::LabError;
+use super::progress::Progress;
+use crate::image::{self, Image};
+
+/// The version of Kubernetes in `programs/go.mod`; a test holds the two together.
+pub const KUBERNETES: &str = "v1.36.3";
+
+/// What is built, and from which Go package.
+const PROGRAMS: [(&str, &str); 7] = [
+    ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+    ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+    ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+    ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+    ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+    ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+    ("etcd", "go.etcd.io/etcd/server/v3"),
+];
+
+/// The environment variable that names a folder of ready programs. Other Kubernetes test tools use it too.
+pub const READY_PROGRAMS: &str = "KUBEBUILDER_ASSETS";
+
+/// The image of the pod's sandbox.
+pub const PAUSE: &str = "localhost/ferrolb-lab/pause:1";
+
+/// The image of the echo server.
+pub const ECHO: &str = "localhost/ferrolb-lab/echo:1";
+
+/// A build that says nothing for so long says that it is still there.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// The folder in which cargo and the lab build.
+pub fn target() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), |dir| workspace.join(dir))
+}
+
+/// The folder of the cluster's programs: `given`, or [`READY_PROGRAMS`], or built here and cached.
+///
+/// # Errors
+/// When a ready folder lacks one, or a build fails.
+pub fn programs(given: Option<&Path>, progress: &Progress) -> Result<PathBuf, LabError> {
+    let ready = given.map(Path::to_owned).or_else(|| std::env::var_os(READY_PROGRAMS).map(PathBuf::from));
+    let Some(folder) = ready else { return build(progress) };
+    let missing: Vec<&str> =
+        PROGRAMS.iter().map(|(name, _)| *name).filter(|name| !folder.join(name).is_file()).collect();
+    if missing.is_empty() {
+        return folder.canonicalize().map_err(LabError::at(&folder));
+    }
+    Err(LabError::Machine(format!(
+        "{} lacks {}: put them there, or leave the folder out and the lab builds its own",
+        folder.display(),
+        missing.join(", ")
+    )))
+}
+
+/// Builds what is not built yet. A stamp of the pinned modules and the flags tells what is current.
+fn build(progress: &Progress) -> Result<PathBuf, LabError> {
+    let (folder, modules) =
+        (target().join("lab/programs"), Path::new(env!("CARGO_MANIFEST_DIR")).join("programs"));
+    std::fs::create_dir_all(&folder).map_err(LabError::at(&folder))?;
+    let minor = KUBERNETES.split('.').nth(1).unwrap_or_default();
+    let version = "k8s.io/component-base/version";
+    let flags = format!(
+        "-s -w -X {version}.gitVersion={KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor={minor}"
+    );
+    let mut hash = Sha256::new();
+    for file in ["go.mod", "go.sum"] {
+        let path = modules.join(file);
+        hash.update(std::fs::read(&path).map_err(LabError::at(&path))?);
+    }
+    hash.update(&flags);
+    let stamp: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+
+    for (index, (name, package)) in PROGRAMS.iter().enumerate() {
+        let mark = folder.join(format!("{name}.stamp"));
+        if folder.join(name).is_file() && std::fs::read_to_string(&mark).is_ok_and(|old| old == stamp) {
+            continue;
+        }
+        let what = format!("building {name} ({}/{})", index + 1, PROGRAMS.len());
+        let mut go = Command::new("go");
+        go.current_dir(&modules).env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly -buildvcs=false");
+        go.args(["build", "-trimpath", "-ldflags", &flags, "-o"]).arg(folder.join(name)).arg(package);
+        watched(&what, &mut go, progress)?;
+        std::fs::write(&mark, &stamp).map_err(LabError::at(&mark))?;
+    }
+    Ok(folder)
+}
+
+/// The images that the lab's own pods need, packed; built if they are not current.
+///
+/// # Errors
+/// When cargo fails or a file cannot be written.
+pub fn images(progress: &Progress) -> Result<Vec<PathBuf>, LabError> {
+    let built = static_programs("ferrolb-lab-pods", &["pause", "echo"], progress)?;
+    let folder = target().join("lab/images");
+    let mut files = Vec::new();
+    for (name, tag) in [("pause", PAUSE), ("echo", ECHO)] {
+        let image =
+            Image::new(tag).file(&built.join(name), name).entrypoint(&format!("/{name}")).user("65532");
+        let file = folder.join(format!("{name}.tar"));
+        image::write(&image, &file).map_err(|error| LabError::program("packing an image", error))?;
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// Builds `binaries` of `package` as static programs and returns their folder.
+///
+/// # Errors
+/// When cargo fails.
+pub fn static_programs(package: &str, binaries: &[&str], progress: &Progress) -> Result<PathBuf, LabError> {
+    let triple = host_triple()?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args([
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        package,
+    ]);
+    // A target of its own keeps the flags away from procedural macros, which cannot be static.
+    cargo.args(["--target", &triple, "--target-dir"]).arg(target().join("static"));
+    for binary in binaries {
+        cargo.args(["--bin", binary]);
+    }
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    watched(&format!("building {}", binaries.join(" and ")), &mut cargo, progress)?;
+    Ok(target().join("static").join(triple).join("release"))
+}
+
+fn host_triple() -> Result<String, LabError> {
+    let said = super::process::run(Command::new("rustc").arg("-vV"))?;
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or_else(|| LabError::program("rustc -vV", "it names no host"))
+}
+
+/// Runs a build; says what it is when it takes longer than a moment, and then that it goes on.
+fn watched(what: &str, command: &mut Command, progress: &Progress) -> Result<(), LabError> {
+    let log = tempfile::NamedTempFile::new().map_err(LabError::at(std::env::temp_dir()))?;
+    let output = || log.reopen().map_err(LabError::at(log.path()));
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(output()?)
+        .stderr(std::fs::File::options().append(true).open(log.path()).map_err(LabError::at(log.path()))?)
+        .spawn()
+        .map_err(|error| {
+            LabError::Machine(format!("{what} needs `{program}`, which cannot be run: {error}"))
+        })?;
+    let started = Instant::now();
+    let (mut told, mut last) = (false, started);
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(|error| LabError::program(what, error))? {
+            break status;
+        }
+        if !told && started.elapsed() > Duration::from_secs(1) {
+            told = true;
+            progress.say(&format!("{what} …"));
+        }
+        if last.elapsed() > HEARTBEAT {
+            last = Instant::now();
+            progress.say(&format!("{what} … {} s", started.elapsed().as_secs()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    if !status.success() {
+        let said = std::fs::read_to_string(log.path()).unwrap_or_default();
+        let lines: Vec<&str> = said.lines().collect();
+        let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+        return Err(LabError::program(what, format!("{status}\n{tail}")));
+    }
+    if told {
+        progress.say(&format!("{what}: done in {} s", started.elapsed().as_secs()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_one_in_go_mod() {
+        let modules =
+            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/go.mod")).unwrap();
+        assert!(modules.contains(&format!("k8s.io/kubernetes {KUBERNETES}")), "go.mod pins another version");
+        for (_, package) in PROGRAMS {
+            assert!(modules.contains(package), "go.mod has no tool {package}");
+        }
+    }
+
+    #[test]
+    fn a_ready_folder_must_have_all_programs() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("etcd"), "").unwrap();
+        let error = programs(Some(folder.path()), &Progress::default()).unwrap_err().to_string();
+        assert!(error.contains("lacks kube-apiserver") && !error.contains("etcd:"), "{error}");
+    }
+}

@@ -1,0 +1,11 @@
+//! The lab, a real Kubernetes cluster on one Linux machine, and what the tests need to speak of it.
+//!
+//! - [`lab`] starts, changes and ends clusters.
+//! - [`image`] packs container images from static programs, without a container engine.
+//! - [`host`] is a machine of the lab: it asks, listens and captures on the wire.
+//! - [`scene`] is a cluster with FerroLB in it, in sentences.
+
+pub mod host;
+pub mod image;
+pub mod lab;
+pub mod scene;
