@@ -1,0 +1,195 @@
+//! The definitions as files: what `kubectl apply -f crds/` installs.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+use crate::{IPAddressPool, L2Advertisement};
+
+/// Writes the files anew; named in each of them.
+pub const COMMAND: &str = "cargo run -p ferrolb-crds --bin gen-crds";
+
+/// Why a definition could not be written out.
+#[derive(Debug, thiserror::Error)]
+#[error("the definition {name} cannot be written as YAML: {source}")]
+pub struct GenerateError {
+    name: String,
+    source: serde_saphyr::ser::Error,
+}
+
+/// The definitions.
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    let mut pools = IPAddressPool::crd();
+    let mut advertisements = L2Advertisement::crd();
+    for definition in [&mut pools, &mut advertisements] {
+        definition.spec.names.list_kind = Some(format!("{}List", definition.spec.names.kind));
+    }
+    // An advertisement without a spec announces everything: a short and frequent manifest.
+    for version in &mut advertisements.spec.versions {
+        if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+            schema.required = None;
+        }
+    }
+    vec![pools, advertisements]
+}
+
+/// The name and content of each file in the folder `crds/`.
+///
+/// # Errors
+/// A definition that YAML cannot express, which a test excludes.
+pub fn files() -> Result<Vec<(String, String)>, GenerateError> {
+    definitions().iter().map(file).collect()
+}
+
+fn file(definition: &CustomResourceDefinition) -> Result<(String, String), GenerateError> {
+    let names = &definition.spec.names;
+    let name = format!("{}_{}.yaml", definition.spec.group, names.plural);
+    match serde_saphyr::to_string(definition) {
+        Ok(yaml) => {
+            Ok((name, format!("# Generated from the Rust types by `{COMMAND}`; do not edit.\n---\n{yaml}")))
+        }
+        Err(source) => Err(GenerateError { name, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    fn schema(kind: &str, path: &str) -> Value {
+        let definition = definitions().into_iter().find(|d| d.spec.names.kind == kind).unwrap();
+        let whole = serde_json::to_value(definition).unwrap();
+        let found = whole.pointer(&format!("/spec/versions/0/{path}"));
+        found.unwrap_or_else(|| panic!("no {path} in {kind}")).clone()
+    }
+
+    /// Every value of the key `name`, at any depth.
+    fn all<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a Value>) {
+        match value {
+            Value::Object(entries) => {
+                found.extend(entries.get(name));
+                entries.values().for_each(|inner| all(inner, name, found));
+            }
+            Value::Array(list) => list.iter().for_each(|inner| all(inner, name, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn the_yaml_in_the_repository_is_current() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut there: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with(".json"))
+            .collect();
+        there.sort();
+        let files = files().unwrap();
+        // `kubectl apply -f crds/` takes every such file in the folder.
+        assert_eq!(there, files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>());
+        for (name, yaml) in files {
+            let stored = fs::read_to_string(folder.join(&name)).unwrap();
+            assert!(stored == yaml, "{name} is stale: run `{COMMAND}`");
+        }
+    }
+
+    #[test]
+    fn names_scope_and_subresource() {
+        for (definition, plural) in definitions().iter().zip(["ipaddresspools", "l2advertisements"]) {
+            let spec = &definition.spec;
+            assert_eq!((spec.group.as_str(), spec.scope.as_str()), ("metallb.io", "Namespaced"));
+            assert_eq!((spec.names.plural.as_str(), &spec.names.short_names), (plural, &None));
+            assert_eq!(spec.names.categories, None);
+            let version = &spec.versions[0];
+            assert!(version.name == "v1beta1" && version.served && version.storage);
+            assert!(version.subresources.as_ref().is_some_and(|sub| sub.status.is_some()));
+        }
+    }
+
+    #[test]
+    fn bounds_defaults_and_what_is_required() {
+        let pool = |path: &str| schema("IPAddressPool", &format!("schema/openAPIV3Schema/{path}"));
+        let ad = |path: &str| schema("L2Advertisement", &format!("schema/openAPIV3Schema/{path}"));
+        assert_eq!(pool("required"), serde_json::json!(["spec"]));
+        assert_eq!(pool("properties/spec/required"), serde_json::json!(["addresses"]));
+        assert_eq!(pool("properties/spec/properties/addresses/minItems"), 1);
+        assert_eq!(pool("properties/spec/properties/addresses/maxItems"), 4000);
+        assert_eq!(pool("properties/spec/properties/addresses/items/maxLength"), 93);
+        assert_eq!(pool("properties/spec/properties/autoAssign/default"), true);
+        assert_eq!(pool("properties/spec/properties/avoidBuggyIPs/default"), false);
+        assert_eq!(
+            pool("properties/status/required"),
+            serde_json::json!(["assignedIPv4", "assignedIPv6", "availableIPv4", "availableIPv6"])
+        );
+        let weight = "properties/spec/properties/preferredNodeSelectors/items/properties/weight";
+        assert_eq!(ad(&format!("{weight}/minimum")), 1.0);
+        assert_eq!(ad(&format!("{weight}/maximum")), 100.0);
+        assert_eq!(
+            ad("properties/spec/properties/preferredNodeSelectors/items/required"),
+            serde_json::json!(["preference", "weight"])
+        );
+        // A manifest without a spec is in common use: it announces everything.
+        assert_eq!(schema("L2Advertisement", "schema/openAPIV3Schema").get("required"), None);
+        for status in [pool("properties/status"), ad("properties/status")] {
+            let conditions = &status["properties"]["conditions"];
+            assert_eq!(conditions["x-kubernetes-list-type"], "map");
+            assert_eq!(conditions["x-kubernetes-list-map-keys"], serde_json::json!(["type"]));
+        }
+    }
+
+    #[test]
+    fn every_list_and_text_of_a_spec_has_a_bound() {
+        fn walk(value: &Value, path: &str) {
+            let Some(schema) = value.as_object() else { return };
+            match schema.get("type").and_then(Value::as_str) {
+                Some("array") => assert!(schema.contains_key("maxItems"), "{path} has no maxItems"),
+                Some("string") => {
+                    assert!(
+                        schema.contains_key("maxLength") || schema.contains_key("enum"),
+                        "{path}: no maxLength"
+                    );
+                }
+                _ => {}
+            }
+            for (name, inner) in schema {
+                walk(inner, &format!("{path}/{name}"));
+            }
+        }
+        for kind in ["IPAddressPool", "L2Advertisement"] {
+            walk(&schema(kind, "schema/openAPIV3Schema/properties/spec"), kind);
+        }
+    }
+
+    #[test]
+    fn every_field_is_described() {
+        for kind in ["IPAddressPool", "L2Advertisement"] {
+            let whole = schema(kind, "schema/openAPIV3Schema");
+            let mut properties = Vec::new();
+            all(&whole, "properties", &mut properties);
+            for (name, field) in properties.into_iter().filter_map(Value::as_object).flatten() {
+                assert!(field.get("description").is_some(), "{kind}: {name} has no description");
+            }
+        }
+    }
+
+    #[test]
+    fn no_rule_needs_a_newer_server_than_the_oldest_supported() {
+        // Functions of the CEL list library that API servers take in new definitions only from 1.35 on.
+        let newer =
+            ["distinct(", ".sort(", "sortBy(", "flatten(", "slice(", "lists.range(", ".reverse(", "math."];
+        for definition in definitions() {
+            let whole = serde_json::to_value(definition).unwrap();
+            let mut rules = Vec::new();
+            all(&whole, "rule", &mut rules);
+            all(&whole, "messageExpression", &mut rules);
+            assert!(rules.len() > 10, "only {} rules were found", rules.len());
+            for rule in rules.iter().filter_map(|rule| rule.as_str()) {
+                assert!(newer.iter().all(|function| !rule.contains(function)), "{rule}");
+            }
+        }
+    }
+}

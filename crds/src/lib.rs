@@ -1,0 +1,32 @@
+//! The `metallb.io` API, and how Kubernetes' objects become core's words.
+//!
+//! ```text
+//!  rules ──► IPAddressPool, L2Advertisement ──► generate ──► crds/*.yaml (what the API server refuses)
+//!                        │ to_core()
+//!                        ▼
+//!                  ferrolb_core's Pool, Advertisement, Service, Node
+//!                        ▲
+//!                        │ to_core()
+//!            view::{Service, Node, ...} (the foreign objects that we watch, cut down)
+//! ```
+//!
+//! What one object alone can say wrongly is refused when it is applied; what slips past (objects stored
+//! under other definitions) becomes a problem of that object, in words, and never spoils a list.
+//!
+//! What this crate must never know: which address goes where, and how objects are fetched or written.
+
+pub mod generate;
+pub mod names;
+pub mod view;
+
+mod l2_advertisement;
+mod lenient;
+mod pool;
+mod rules;
+mod selector;
+
+pub use l2_advertisement::{
+    AdvertisementProblem, L2Advertisement, L2AdvertisementSpec, L2AdvertisementStatus, PreferredNodeSelector,
+};
+pub use pool::{IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, PoolProblem, ServiceAllocation};
+pub use selector::{LabelSelector, LabelSelectorRequirement, SelectorProblem};
