@@ -1,6 +1,6 @@
 //! Whether this machine can run a lab; if not, one sentence that says what is missing and how to get it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::{Config, LabError, Proxy};

@@ -33,6 +33,9 @@ pub const PAUSE: &str = "localhost/ferrolb-lab/pause:1";
 /// The image of the echo server.
 pub const ECHO: &str = "localhost/ferrolb-lab/echo:1";
 
+/// FerroLB's own image, as `config/default` names it.
+pub const FERROLB: &str = "docker.io/library/ferrolb:dev";
+
 /// A build that says nothing for so long says that it is still there.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
@@ -99,7 +102,7 @@ fn build(progress: &Progress) -> Result<PathBuf, LabError> {
 /// # Errors
 /// When cargo fails or a file cannot be written.
 pub fn images(progress: &Progress) -> Result<Vec<PathBuf>, LabError> {
-    let built = static_programs("ferrolb-lab-pods", &["pause", "echo"], progress)?;
+    let built = static_programs(&["ferrolb-lab-pods"], &["pause", "echo"], progress)?;
     let folder = target().join("lab/images");
     let mut files = Vec::new();
     for (name, tag) in [("pause", PAUSE), ("echo", ECHO)] {
@@ -112,20 +115,40 @@ pub fn images(progress: &Progress) -> Result<Vec<PathBuf>, LabError> {
     Ok(files)
 }
 
-/// Builds `binaries` of `package` as static programs and returns their folder.
+/// FerroLB's own image, packed, under the tag that `config/default` names.
+///
+/// # Errors
+/// When cargo fails or a file cannot be written.
+pub fn ferrolb_image(progress: &Progress) -> Result<PathBuf, LabError> {
+    let names = ["ferrolb-controller", "ferrolb-speaker"];
+    let built = static_programs(&names, &names, progress)?;
+    // The speaker's manifest says user 0, as it needs a capability; whoever says nothing gets nobody.
+    let mut image = Image::new(FERROLB).user("65534");
+    for name in names {
+        image = image.file(&built.join(name), name);
+    }
+    image = image.label("org.opencontainers.image.title", "FerroLB");
+    image = image.label("org.opencontainers.image.licenses", "Apache-2.0");
+    let file = target().join("image/ferrolb.tar");
+    image::write(&image, &file).map_err(|error| LabError::program("packing the image", error))?;
+    Ok(file)
+}
+
+/// Builds `binaries` of `packages` as static programs and returns their folder.
 ///
 /// # Errors
 /// When cargo fails.
-pub fn static_programs(package: &str, binaries: &[&str], progress: &Progress) -> Result<PathBuf, LabError> {
+pub fn static_programs(
+    packages: &[&str],
+    binaries: &[&str],
+    progress: &Progress,
+) -> Result<PathBuf, LabError> {
     let triple = host_triple()?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args([
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        package,
-    ]);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--release", "--locked"]);
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
     // A target of its own keeps the flags away from procedural macros, which cannot be static.
     cargo.args(["--target", &triple, "--target-dir"]).arg(target().join("static"));
     for binary in binaries {

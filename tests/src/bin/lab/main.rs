@@ -1,5 +1,7 @@
 //! `lab`: a real Kubernetes cluster on this machine, for trying, testing and measuring FerroLB.
 
+mod demo;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -8,6 +10,7 @@ use ferrolb_tests::image::{self, Image};
 use ferrolb_tests::lab::network::{self, Network};
 use ferrolb_tests::lab::progress::Progress;
 use ferrolb_tests::lab::{Config, Lab, LabError, Paths, Proxy, down, forward, node, node_init, programs, up};
+use ferrolb_tests::scene;
 
 /// A real Kubernetes cluster in network namespaces, without a container engine
 #[derive(Parser)]
@@ -61,6 +64,16 @@ enum Task {
     LoadImage {
         /// The archive
         file: PathBuf,
+    },
+    /// Build FerroLB, pack its image and install both in the lab
+    Install,
+    /// Build FerroLB and pack its image into target/image/ferrolb.tar
+    Image,
+    /// From nothing to a Service that answers from outside
+    Demo {
+        /// Leave the cluster up afterwards
+        #[arg(long)]
+        keep: bool,
     },
     /// Pack static programs into an image (docker-archive)
     PackImage {
@@ -159,6 +172,14 @@ fn run(name: &str, task: Task) -> Result<ExitCode, LabError> {
         Task::Kubectl { args } => return replace(Lab::attach(name)?.kubectl().args(args)),
         Task::Exec { host, command } => return exec(&Lab::attach(name)?, &host, &command),
         Task::LoadImage { file } => block_on(up::load_image(&Lab::attach(name)?, &file))?,
+        Task::Install => {
+            block_on(scene::install(&Lab::attach(name)?, &progress))?;
+            progress.say(
+                "FerroLB is ready; next: kubectl apply -f config/samples/pool.yaml, with addresses of yours",
+            );
+        }
+        Task::Image => println!("{}", programs::ferrolb_image(&progress)?.display()),
+        Task::Demo { keep } => block_on(demo::demo(name, &this_program()?, keep))?,
         Task::PackImage { tag, out, user, entrypoint, files } => {
             pack(&tag, &out, &user, entrypoint.as_deref(), &files)?;
         }
