@@ -145,6 +145,8 @@ pub fn explain<K: Resource<DynamicType = ()>>(error: &kube::Error) -> String {
         kube::Error::Api(status) if status.code == 404 && !group.is_empty() => {
             format!("the API server does not know {plural}.{group}: kubectl apply -f crds/")
         }
+        // A new CustomResourceDefinition is served after a moment; until then its server says "too many".
+        kube::Error::Api(status) => format!("cannot read {plural} yet: {}", status.message),
         other => format!("cannot read {plural}: {}", chain(other)),
     }
 }

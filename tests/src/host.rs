@@ -111,13 +111,34 @@ impl Host {
         })
     }
 
-    /// Asks the echo server at `address`, on a new connection.
+    /// Asks the echo server at `address`, on new connections, until it answers.
+    ///
+    /// kube-proxy may come to know a Service after we do. A connection that was begun before stays
+    /// without it for good, as the kernel remembers what it decided; a new one does not.
+    ///
+    /// # Errors
+    /// When nothing answers within `seconds`; the last attempt's error.
+    pub fn ask_until(&self, address: SocketAddr, seconds: u64) -> io::Result<Answer> {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        loop {
+            match self.ask_within(address, Duration::from_millis(250)) {
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Asks the echo server at `address`, once.
     ///
     /// # Errors
     /// When nothing answers within two seconds.
     pub fn ask(&self, address: SocketAddr) -> io::Result<Answer> {
+        self.ask_within(address, Duration::from_secs(2))
+    }
+
+    fn ask_within(&self, address: SocketAddr, patience: Duration) -> io::Result<Answer> {
         self.inside(move || {
-            let patience = Duration::from_secs(2);
             let mut stream = TcpStream::connect_timeout(&address, patience)?;
             stream.set_read_timeout(Some(patience))?;
             write!(stream, "GET / HTTP/1.1\r\nHost: echo\r\n\r\n")?;

@@ -358,3 +358,12 @@ fn api_error(what: &str) -> impl FnOnce(kube::Error) -> LabError {
     let what = what.to_owned();
     move |error| LabError::Program { program: what, why: error.to_string() }
 }
+
+/// The nodes of `lab` in the order in which they are elected for `address`: by SHA-256 of `node#address`, written
+/// here once more so that the tests do not ask the code under test.
+pub fn election_order(lab: &Lab, address: &str) -> Vec<String> {
+    use sha2::{Digest, Sha256};
+    let mut nodes = lab.config.node_names();
+    nodes.sort_by_key(|node| Sha256::digest(format!("{node}#{address}")).to_vec());
+    nodes
+}

@@ -36,6 +36,9 @@ pub const ECHO: &str = "localhost/ferrolb-lab/echo:1";
 /// FerroLB's own image, as `config/default` names it.
 pub const FERROLB: &str = "docker.io/library/ferrolb:dev";
 
+/// Our programs; package and program have one name.
+const FERROLB_PROGRAMS: [&str; 2] = ["ferrolb-controller", "ferrolb-speaker"];
+
 /// A build that says nothing for so long says that it is still there.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
@@ -120,11 +123,10 @@ pub fn images(progress: &Progress) -> Result<Vec<PathBuf>, LabError> {
 /// # Errors
 /// When cargo fails or a file cannot be written.
 pub fn ferrolb_image(progress: &Progress) -> Result<PathBuf, LabError> {
-    let names = ["ferrolb-controller", "ferrolb-speaker"];
-    let built = static_programs(&names, &names, progress)?;
+    let built = ferrolb_programs(progress)?;
     // The speaker's manifest says user 0, as it needs a capability; whoever says nothing gets nobody.
     let mut image = Image::new(FERROLB).user("65534");
-    for name in names {
+    for name in FERROLB_PROGRAMS {
         image = image.file(&built.join(name), name);
     }
     image = image.label("org.opencontainers.image.title", "FerroLB");
@@ -132,6 +134,14 @@ pub fn ferrolb_image(progress: &Progress) -> Result<PathBuf, LabError> {
     let file = target().join("image/ferrolb.tar");
     image::write(&image, &file).map_err(|error| LabError::program("packing the image", error))?;
     Ok(file)
+}
+
+/// The folder of FerroLB's own programs, static as in the image.
+///
+/// # Errors
+/// When cargo fails.
+pub fn ferrolb_programs(progress: &Progress) -> Result<PathBuf, LabError> {
+    static_programs(&FERROLB_PROGRAMS, &FERROLB_PROGRAMS, progress)
 }
 
 /// Builds `binaries` of `packages` as static programs and returns their folder.

@@ -72,6 +72,9 @@ async fn tell(lab: &Lab, progress: &Progress) -> Result<(), LabError> {
     ask(&scene, address)
 }
 
+/// How long the first answer may take, in seconds.
+const FIRST: u64 = 30;
+
 /// Creates the Service and measures the time until a watch shows its address.
 async fn create_and_watch(scene: &Scene) -> Result<(IpAddr, Duration), LabError> {
     let failed = |error: kube::Error| LabError::Program {
@@ -107,6 +110,12 @@ fn ask(scene: &Scene, address: IpAddr) -> Result<(), LabError> {
         program: format!("asking {address}"),
         why: error.to_string(),
     };
+    let started = Instant::now();
+    client.ask_until(SocketAddr::new(address, 80), FIRST).map_err(failed)?;
+    println!(
+        "It answered from outside {:.0} ms later, when kube-proxy knew it too.\n",
+        started.elapsed().as_secs_f64() * 1e3
+    );
     println!("client1 asks http://{address}/ {TIMES} times, each time forgetting what it knew:");
     for round in 1..=TIMES {
         let macs = client.who_has(ipv4(address).map_err(failed)?, WINDOW).map_err(failed)?;

@@ -1,0 +1,58 @@
+# FerroLB. The two commands that matter: make demo, make test.
+
+# rustc's version. There is no rust-toolchain.toml: rustup would download a second copy of a version that is
+# installed under another name, and could do nothing at all on a machine without a way out.
+RUST := 1.95
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-full check unit e2e deny setup image crds figures toolchain
+
+help:
+	@echo 'make demo       a Kubernetes cluster on this machine, FerroLB in it, and a Service that answers'
+	@echo '                (KEEP=1 leaves it up)'
+	@echo 'make test       formatting, lints, licences, unit tests, and end-to-end tests in the cluster'
+	@echo 'make test-full  the same, and what takes longer'
+	@echo 'make image      the container image, as an archive: target/image/ferrolb.tar'
+	@echo 'make crds       crds/*.yaml anew from the Rust types'
+	@echo 'make figures    latency, memory and sizes, measured in the cluster'
+
+demo: toolchain setup
+	@cargo build --quiet --locked -p ferrolb-tests --bin lab
+	@target/debug/lab --name demo demo $(if $(KEEP),--keep)
+
+test: toolchain setup check deny unit e2e
+
+test-full: test
+	@tests/e2e/run full
+
+check:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
+
+unit:
+	cargo test --workspace --exclude ferrolb-tests --locked --quiet
+	cargo test --package ferrolb-tests --lib --bins --locked --quiet
+
+e2e:
+	@tests/e2e/run
+
+deny:
+	@tests/tools/deny
+
+setup:
+	@tests/tools/setup
+
+image: toolchain
+	@cargo run --quiet --locked -p ferrolb-tests --bin lab -- image
+
+crds: toolchain
+	cargo run --quiet --locked -p ferrolb-crds --bin gen-crds
+
+figures: toolchain setup
+	@tests/e2e/run figures
+
+toolchain:
+	@case "$$(rustc --version)" in 'rustc $(RUST).'*) ;; *) \
+	  echo "FerroLB is built with Rust $(RUST), but rustc says: $$(rustc --version 2>&1)."; \
+	  echo "Install it by: rustup toolchain install $(RUST)"; exit 1;; esac

@@ -1,0 +1,336 @@
+//! The loop with made-up links and a clock that moves by itself when nothing else does.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+use ferrolb_core::announce::{ROUNDS, SPACING};
+use ferrolb_core::election::{Interfaces, Owner};
+use ferrolb_core::service::ServiceKey;
+use ferrolb_core::wire::Mac;
+use ferrolb_core::wire::arp::{Host, Operation, Packet, announcement};
+use ferrolb_runtime::Readiness;
+use tokio::task::LocalSet;
+use tokio::time::Instant;
+
+use super::*;
+
+const LAN: LinkIndex = LinkIndex(2);
+const WAN: LinkIndex = LinkIndex(3);
+const NODE: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const CLIENT: Mac = Mac([2, 0, 0, 0, 0, 0x99]);
+const VIP: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 0, 0, 1);
+
+/// One made-up network: what each link received, what was sent, and what opening a socket brings.
+#[derive(Clone, Default)]
+struct Network(Rc<RefCell<State>>);
+
+#[derive(Default)]
+struct State {
+    incoming: BTreeMap<LinkIndex, VecDeque<io::Result<Vec<u8>>>>,
+    waker: Option<Waker>,
+    sent: Vec<(Duration, LinkIndex, Vec<u8>)>,
+    opened: Vec<LinkIndex>,
+    refusal: Option<i32>,
+    send_error: Option<i32>,
+}
+
+struct FakePort(Network, LinkIndex);
+
+impl Datalink for Network {
+    type Port = FakePort;
+
+    fn open(&self, link: LinkIndex) -> io::Result<FakePort> {
+        let mut state = self.0.borrow_mut();
+        if let Some(code) = state.refusal {
+            return Err(io::Error::from_raw_os_error(code));
+        }
+        state.opened.push(link);
+        Ok(FakePort(self.clone(), link))
+    }
+}
+
+impl Port for FakePort {
+    fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut state = self.0.0.borrow_mut();
+        match state.incoming.entry(self.1).or_default().pop_front() {
+            Some(Ok(frame)) => {
+                buffer[..frame.len()].copy_from_slice(&frame);
+                Poll::Ready(Ok(frame.len()))
+            }
+            Some(Err(error)) => Poll::Ready(Err(error)),
+            None => {
+                state.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn send(&self, frame: &[u8]) -> io::Result<()> {
+        let mut state = self.0.0.borrow_mut();
+        if let Some(code) = state.send_error {
+            return Err(io::Error::from_raw_os_error(code));
+        }
+        state.sent.push((clock(), self.1, frame.to_vec()));
+        Ok(())
+    }
+}
+
+impl Network {
+    fn receive(&self, link: LinkIndex, input: io::Result<Vec<u8>>) {
+        let mut state = self.0.borrow_mut();
+        state.incoming.entry(link).or_default().push_back(input);
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// What was sent since this was last asked.
+    fn sent(&self) -> Vec<(Duration, LinkIndex, Vec<u8>)> {
+        std::mem::take(&mut self.0.borrow_mut().sent)
+    }
+
+    fn sent_frames(&self) -> Vec<Vec<u8>> {
+        self.sent().into_iter().map(|(_, _, frame)| frame).collect()
+    }
+}
+
+thread_local! {
+    static START: RefCell<Option<Instant>> = const { RefCell::new(None) };
+}
+
+/// Tokio's clock, which the tests have stopped: it jumps to the next timer when all tasks wait.
+fn clock() -> Duration {
+    START.with_borrow_mut(|start| start.get_or_insert_with(Instant::now).elapsed())
+}
+
+struct World {
+    network: Network,
+    elected: watch::Sender<Elected>,
+    links: watch::Sender<Links>,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+    metrics: Metrics,
+}
+
+/// Runs `test` beside the loop, then asks the loop to end and waits for that.
+fn with_loop<F: Future<Output = ()>>(test: impl FnOnce(Rc<World>) -> F) {
+    let (elected, elected_in) = watch::channel(None);
+    let (links, links_in) = watch::channel(None);
+    let world = Rc::new(World {
+        network: Network::default(),
+        elected,
+        links,
+        readiness: Readiness::default(),
+        shutdown: CancellationToken::new(),
+        metrics: Metrics::default(),
+    });
+    let parts = Parts {
+        node: "node-1".to_owned(),
+        datalink: world.network.clone(),
+        elected: elected_in,
+        links: links_in,
+        metrics: world.metrics.clone(),
+        ready: world.readiness.token("packet sockets"),
+        clock,
+        shutdown: world.shutdown.clone(),
+    };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(LocalSet::new().run_until(async move {
+        let running = tokio::task::spawn_local(run(parts));
+        test(world.clone()).await;
+        world.shutdown.cancel();
+        running.await.unwrap();
+    }));
+}
+
+/// Lets the loop do all that it can do now.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+fn link(name: &str, ups: u64) -> Link {
+    Link { name: name.into(), mac: NODE, ups }
+}
+
+fn lan() -> Links {
+    Some([(LAN, link("lan", 1))].into())
+}
+
+fn owned_by(node: &str) -> Elected {
+    let owner = Owner {
+        node: node.to_owned(),
+        eligible: 3,
+        announcement: Announcement {
+            interfaces: Interfaces::All,
+            services: [ServiceKey::new("shop", "web")].into(),
+        },
+    };
+    Some(Arc::new(Outcome { owners: [(VIP.into(), owner)].into(), nobody: BTreeMap::new() }))
+}
+
+fn request() -> Packet {
+    Packet {
+        destination: Mac::BROADCAST,
+        source: CLIENT,
+        operation: Operation::Request,
+        sender: Host { mac: CLIENT, ip: [10, 0, 0, 153].into() },
+        target: Host { mac: Mac::ZERO, ip: VIP },
+    }
+}
+
+fn announced() -> Vec<Vec<u8>> {
+    announcement(NODE, VIP).iter().map(Packet::build).collect()
+}
+
+fn shown(metrics: &Metrics) -> String {
+    let (mut registry, mut text) = (prometheus_client::registry::Registry::default(), String::new());
+    metrics.register(&mut registry);
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    text
+}
+
+#[test]
+fn it_announces_answers_and_falls_silent() {
+    with_loop(|world| async move {
+        world.links.send_replace(lan());
+        world.elected.send_replace(owned_by("node-1"));
+        settle().await;
+        assert_eq!(world.network.sent_frames(), announced());
+
+        world.network.receive(LAN, Ok(request().build()));
+        settle().await;
+        assert_eq!(world.network.sent_frames(), [request().answer(NODE).build()]);
+        let text = shown(&world.metrics);
+        for name in
+            ["speaker_announced{service=\"shop/web\"", "layer2_requests_received", "layer2_responses_sent"]
+        {
+            assert!(text.contains(&format!("metallb_{name}")), "{name}\n{text}");
+        }
+
+        // Another node wins: not a frame more, and no series.
+        world.elected.send_replace(owned_by("node-2"));
+        world.network.receive(LAN, Ok(request().build()));
+        tokio::time::sleep(SPACING * u32::from(ROUNDS)).await;
+        assert_eq!(world.network.sent_frames(), [] as [Vec<u8>; 0]);
+        assert!(!shown(&world.metrics).contains("10.0.0.1"));
+    });
+}
+
+#[test]
+fn announcements_are_repeated_on_schedule() {
+    with_loop(|world| async move {
+        world.links.send_replace(lan());
+        world.elected.send_replace(owned_by("node-1"));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let sent = world.network.sent();
+        let start = sent[0].0;
+        let times: Vec<_> = sent.iter().map(|(at, ..)| (*at - start).as_millis() / 100).collect();
+        assert_eq!(times, [0, 0, 11, 11, 22, 22, 33, 33, 44, 44]);
+    });
+}
+
+#[test]
+fn nothing_is_said_before_the_election_is_known() {
+    with_loop(|world| async move {
+        world.links.send_replace(lan());
+        world.network.receive(LAN, Ok(request().build()));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(world.network.sent_frames(), [] as [Vec<u8>; 0]);
+    });
+}
+
+#[test]
+fn without_permission_it_is_not_ready_and_tries_again() {
+    with_loop(|world| async move {
+        world.network.0.borrow_mut().refusal = Some(libc::EPERM);
+        world.elected.send_replace(owned_by("node-1"));
+        world.links.send_replace(lan());
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(world.readiness.waiting(), ["packet sockets"]);
+        assert_eq!(world.network.sent_frames(), [] as [Vec<u8>; 0]);
+
+        world.network.0.borrow_mut().refusal = None;
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        assert_eq!(world.readiness.waiting(), [] as [&str; 0]);
+        assert_eq!(world.network.sent_frames()[..2], announced());
+    });
+}
+
+#[test]
+fn a_link_that_came_back_gets_a_new_socket_and_an_announcement() {
+    with_loop(|world| async move {
+        world.elected.send_replace(owned_by("node-1"));
+        world.links.send_replace(lan());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        world.network.sent();
+        assert_eq!(world.network.0.borrow().opened, [LAN]);
+
+        world.links.send_replace(Some([(LAN, link("lan", 2))].into()));
+        settle().await;
+        assert_eq!(world.network.0.borrow().opened, [LAN, LAN]);
+        assert_eq!(world.network.sent_frames(), announced());
+    });
+}
+
+#[test]
+fn a_passing_error_keeps_the_socket_and_a_lasting_one_replaces_it() {
+    with_loop(|world| async move {
+        world.elected.send_replace(owned_by("node-1"));
+        world.links.send_replace(lan());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        world.network.sent();
+
+        for code in [libc::ENETDOWN, libc::ENOBUFS] {
+            world.network.receive(LAN, Err(io::Error::from_raw_os_error(code)));
+            world.network.receive(LAN, Ok(request().build()));
+            settle().await;
+            assert_eq!(world.network.sent_frames(), [request().answer(NODE).build()]);
+        }
+        assert_eq!(world.network.0.borrow().opened, [LAN]);
+
+        world.network.receive(LAN, Err(io::Error::from_raw_os_error(libc::ENXIO)));
+        settle().await;
+        assert_eq!(world.readiness.waiting(), ["packet sockets"]);
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        assert_eq!(world.network.0.borrow().opened, [LAN, LAN]);
+        assert_eq!(world.network.sent_frames()[..2], announced());
+        assert_eq!(world.readiness.waiting(), [] as [&str; 0]);
+    });
+}
+
+#[test]
+fn frames_that_the_kernel_does_not_take_are_counted_and_let_go() {
+    with_loop(|world| async move {
+        world.network.0.borrow_mut().send_error = Some(libc::ENOBUFS);
+        world.elected.send_replace(owned_by("node-1"));
+        world.links.send_replace(lan());
+        settle().await;
+        assert!(shown(&world.metrics).contains(r#"ferrolb_speaker_send_errors_total{interface="lan"} 2"#));
+        world.network.0.borrow_mut().send_error = None;
+        tokio::time::sleep(SPACING).await;
+        assert_eq!(world.network.sent_frames(), announced());
+    });
+}
+
+#[test]
+fn a_flood_on_one_link_does_not_silence_another() {
+    with_loop(|world| async move {
+        world.elected.send_replace(owned_by("node-1"));
+        world.links.send_replace(Some([(LAN, link("lan", 1)), (WAN, link("wan", 1))].into()));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        world.network.sent();
+
+        for _ in 0..10 * BURST {
+            world.network.receive(LAN, Ok(request().build()));
+        }
+        world.network.receive(WAN, Ok(request().build()));
+        settle().await;
+        let sent = world.network.sent();
+        assert_eq!(sent.len(), 10 * BURST + 1);
+        let place = sent.iter().position(|(_, link, _)| *link == WAN).unwrap();
+        assert!(place <= BURST, "the other link's answer was number {place}");
+    });
+}

@@ -1,0 +1,52 @@
+//! The speaker's flags.
+
+use ferrolb_runtime::CommonArgs;
+
+use crate::links::{DEFAULT_EXCLUDED, Excluded};
+
+/// Makes the network send a Service's address to this node when it is the one to answer for it.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "ferrolb-speaker", version, about)]
+pub struct Args {
+    /// This node's name in the cluster
+    #[arg(long, env = "FERROLB_NODE_NAME", value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub node_name: String,
+
+    /// Interfaces never announced on: regular expressions, separated by blanks
+    #[arg(long, env = "FERROLB_EXCLUDE_INTERFACES", value_name = "PATTERNS", default_value = DEFAULT_EXCLUDED)]
+    pub exclude_interfaces: Excluded,
+
+    /// What both programs have
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn the_flags_are_well_formed_and_each_has_an_environment_variable() {
+        let command = Args::command();
+        command.clone().debug_assert();
+        for argument in command.get_arguments().filter(|argument| argument.get_long().is_some()) {
+            let name = argument.get_long().unwrap();
+            if ["help", "version"].contains(&name) {
+                continue;
+            }
+            let expected = format!("FERROLB_{}", name.to_uppercase().replace('-', "_"));
+            let variable = argument.get_env().map(|variable| variable.to_string_lossy().into_owned());
+            assert_eq!(variable, Some(expected), "--{name}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_cannot_be_read_is_refused_in_words() {
+        let parse =
+            |patterns| Args::try_parse_from(["speaker", "--node-name=n1", "--exclude-interfaces", patterns]);
+        assert!(parse("^lo$ ^wan.*").is_ok());
+        let error = parse("^(").unwrap_err().to_string();
+        assert!(error.contains("regular expression"), "{error}");
+    }
+}

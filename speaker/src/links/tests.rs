@@ -1,0 +1,74 @@
+use super::*;
+
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// An interface that can be announced on.
+fn message() -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = 7;
+    message.header.link_layer_type = LinkLayerType::Ether;
+    message.header.flags = UP | LinkFlags::Broadcast | LinkFlags::Multicast;
+    message.attributes = vec![
+        LinkAttribute::IfName("lan".into()),
+        LinkAttribute::Address(MAC.into()),
+        LinkAttribute::CarrierUpCount(3),
+    ];
+    message
+}
+
+fn excluded() -> Excluded {
+    DEFAULT_EXCLUDED.parse().unwrap()
+}
+
+#[test]
+fn a_usable_link_is_read() {
+    let link = Link { name: "lan".into(), mac: Mac(MAC), ups: 3 };
+    assert_eq!(usable(&message(), &excluded()), Some((LinkIndex(7), link)));
+}
+
+#[test]
+fn each_thing_that_makes_a_link_unusable() {
+    type Break = fn(&mut LinkMessage);
+    let breaks: [(&str, Break); 11] = [
+        ("down", |m| m.header.flags.remove(LinkFlags::Up)),
+        ("no carrier", |m| m.header.flags.remove(LinkFlags::LowerUp)),
+        ("not running yet", |m| m.header.flags.remove(LinkFlags::Running)),
+        ("no broadcast", |m| m.header.flags.remove(LinkFlags::Broadcast)),
+        ("no ARP", |m| m.header.flags.insert(LinkFlags::Noarp)),
+        ("not Ethernet", |m| m.header.link_layer_type = LinkLayerType::Ppp),
+        ("in a bridge", |m| m.attributes.push(LinkAttribute::Controller(2))),
+        ("excluded", |m| m.attributes[0] = LinkAttribute::IfName("veth0".into())),
+        ("nameless", |m| drop(m.attributes.remove(0))),
+        ("without a MAC", |m| drop(m.attributes.remove(1))),
+        ("with an odd MAC", |m| m.attributes[1] = LinkAttribute::Address(vec![0; 6])),
+    ];
+    for (what, break_it) in breaks {
+        let mut message = message();
+        break_it(&mut message);
+        assert_eq!(usable(&message, &excluded()), None, "{what}");
+    }
+}
+
+#[test]
+fn a_link_that_was_reported_gone_counts_as_come_up_again() {
+    let mut downs = Downs::default();
+    let event =
+        |message: &LinkMessage| NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message.clone()));
+    let ups = |downs: &Downs| {
+        let (index, link) = usable(&message(), &excluded()).unwrap();
+        downs.add_to(index, link).ups
+    };
+    downs.count(&event(&message()), &excluded());
+    assert_eq!(ups(&downs), 3, "an event about a usable link says nothing");
+    let mut down = message();
+    down.header.flags.remove(LinkFlags::Up);
+    downs.count(&event(&down), &excluded());
+    assert_eq!(ups(&downs), 4);
+    downs.count(&NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message())), &excluded());
+    assert_eq!(ups(&downs), 5);
+    // Interfaces of containers are not remembered.
+    down.attributes[0] = LinkAttribute::IfName("veth0".into());
+    down.header.index = 8;
+    downs.count(&event(&down), &excluded());
+    assert_eq!(downs.0.len(), 1);
+}

@@ -1,0 +1,264 @@
+//! The programs themselves, against a control plane without nodes: what they say, how they wait, how they end;
+//! and what the API server says to bad manifests.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ferrolb_tests::lab::progress::{Progress, wait};
+use ferrolb_tests::lab::{Lab, Paths, process, programs};
+use ferrolb_tests::scene::{SYSTEM, Scene, shown};
+use serde_json::json;
+
+use support::{block_on, left_out};
+
+const LAB: &str = "testp";
+
+/// A control plane that is taken down at the end, also of a failed test.
+struct ControlPlane(Lab);
+
+impl ControlPlane {
+    fn up() -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            left_out("the lab needs root");
+            return None;
+        }
+        let mut up = Command::new(env!("CARGO_BIN_EXE_lab"));
+        process::run(up.args(["--name", LAB, "up", "--nodes", "0"])).expect("a control plane");
+        let lab = Lab::attach(LAB).expect("the lab");
+        process::run(lab.kubectl().args(["create", "namespace", SYSTEM])).expect("the namespace");
+        Some(ControlPlane(lab))
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> String {
+        process::run(self.0.kubectl().args(arguments)).expect("kubectl")
+    }
+
+    fn apply_crds(&self) {
+        self.kubectl(&["apply", "-f", project("crds").to_str().expect("a path")]);
+        for name in ["ipaddresspools.metallb.io", "l2advertisements.metallb.io"] {
+            self.kubectl(&["wait", "--for=condition=Established", &format!("crd/{name}"), "--timeout=60s"]);
+        }
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        let _ = ferrolb_tests::lab::down::down(&Paths::of(LAB));
+    }
+}
+
+fn project(part: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join(part)
+}
+
+/// One of our programs, running, with all that it has logged so far.
+struct Program {
+    child: Child,
+    port: u16,
+    log: Arc<Mutex<String>>,
+}
+
+impl Program {
+    fn start(name: &str, kubeconfig: &Path, port: u16, flags: &[&str]) -> Self {
+        let folder = programs::ferrolb_programs(&Progress::default()).expect("the programs");
+        let mut child = Command::new(folder.join(name))
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            .args(["--admin-port", &port.to_string(), "--log-format", "text"])
+            .args(flags)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program");
+        let log = Arc::new(Mutex::new(String::new()));
+        let (lines, stderr) = (log.clone(), child.stderr.take().expect("its log"));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = lines.lock().expect("the log");
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Program { child, port, log }
+    }
+
+    fn log(&self) -> String {
+        self.log.lock().expect("the log").clone()
+    }
+
+    /// Waits until the log has `words`.
+    fn says(&self, words: &str) {
+        let said = block_on(wait(&format!("{words:?} in the log"), 60, async || {
+            if self.log().contains(words) { Ok(()) } else { Err(self.log()) }
+        }));
+        if let Err(error) = said {
+            panic!("{error}");
+        }
+    }
+
+    fn get(&self, path: &str) -> String {
+        let get = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            Ok(text)
+        };
+        get().unwrap_or_else(|error| error.to_string())
+    }
+
+    /// Waits until `path` answers with `status`.
+    fn answers(&self, path: &str, status: &str) -> String {
+        let answered = block_on(wait(&format!("{status} from {path}"), 60, async || {
+            let answer = self.get(path);
+            let right = answer.starts_with(&format!("HTTP/1.1 {status}"));
+            if right { Ok(answer) } else { Err(format!("{answer}\n{}", self.log())) }
+        }));
+        match answered {
+            Ok(answer) => answer,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Sends SIGTERM and returns how long the program took to end.
+    fn end(mut self) -> Duration {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"));
+        let started = Instant::now();
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("the program is running");
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "{status}\n{}", self.log());
+        started.elapsed()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
+}
+
+#[test]
+fn the_programs_wait_for_what_is_missing_and_end_when_asked() {
+    let Some(plane) = ControlPlane::up() else { return };
+    let kubeconfig = plane.0.paths.kubeconfig();
+
+    // No definitions yet, and the port is taken.
+    let busy = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = busy.local_addr().expect("a port").port();
+    let controller = Program::start("ferrolb-controller", &kubeconfig, port, &[]);
+    controller.says("the API server does not know ipaddresspools.metallb.io: kubectl apply -f crds/");
+    controller.says("free the port or choose another by --admin-port");
+    drop(busy);
+    let late = controller.answers("/readyz", "503");
+    assert!(late.contains("ipaddresspools"), "{late}");
+    controller.answers("/healthz", "200");
+
+    // The definitions come later, and it goes on by itself.
+    plane.apply_crds();
+    controller.says("watching again");
+    controller.answers("/readyz", "200");
+    block_on(async {
+        let scene = Scene::in_lab(&plane.0, "late").await.expect("a scene");
+        scene.pool("10.10.0.200/32").await.expect("a pool");
+        scene.service("web").create().await.expect("a Service");
+        assert_eq!(scene.address("web").await.expect("an address").to_string(), "10.10.0.200");
+        let metrics = controller.get("/metrics");
+        assert!(metrics.contains("metallb_allocator_addresses_in_use_total{pool=\"late\"} 1"), "{metrics}");
+
+        // Somebody clears the status by hand; what is missing comes back.
+        let patch = kube::api::Patch::Merge(json!({"status": {"loadBalancer": {"ingress": null}}}));
+        let services = scene.services();
+        services.patch_status("web", &kube::api::PatchParams::default(), &patch).await.expect("a patch");
+        scene.address("web").await.expect("the address again");
+
+        // A Service that becomes another type loses what we wrote.
+        let patch = kube::api::Patch::Merge(json!({"spec": {"type": "ClusterIP"}}));
+        services.patch("web", &kube::api::PatchParams::default(), &patch).await.expect("a patch");
+        wait("the Service to be released", 30, async || {
+            let now = services.get("web").await.map_err(|error| error.to_string())?;
+            let annotations = now.metadata.annotations.clone().unwrap_or_default();
+            if shown(&now).is_empty() && annotations.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{annotations:?}"))
+            }
+        })
+        .await
+        .expect("released");
+    });
+
+    let took = controller.end();
+    assert!(took < Duration::from_secs(1), "SIGTERM took {took:?}");
+
+    let speaker = Program::start("ferrolb-speaker", &kubeconfig, free_port(), &["--node-name", "node1"]);
+    speaker.answers("/readyz", "200");
+    let took = speaker.end();
+    assert!(took < Duration::from_secs(1), "SIGTERM took {took:?}");
+}
+
+#[test]
+fn a_missing_permission_is_named() {
+    let Some(plane) = ControlPlane::up() else { return };
+    plane.apply_crds();
+    let text = std::fs::read_to_string(plane.0.paths.kubeconfig()).expect("the kubeconfig");
+    let mut config: serde_json::Value = serde_json::from_str(&text).expect("the kubeconfig");
+    config["users"][0]["user"]["as"] = json!("system:serviceaccount:metallb-system:ferrolb-controller");
+    let file = plane.0.paths.root().join("as-controller.kubeconfig");
+    std::fs::write(&file, config.to_string()).expect("a kubeconfig");
+
+    let controller = Program::start("ferrolb-controller", &file, free_port(), &[]);
+    controller.says("not allowed to read services: apply config/rbac");
+    let late = controller.answers("/readyz", "503");
+    assert!(late.contains("services"), "{late}");
+    plane.kubectl(&["apply", "-k", project("config/rbac").to_str().expect("a path"), "-n", SYSTEM]);
+    controller.answers("/readyz", "200");
+    controller.end();
+}
+
+#[test]
+fn bad_manifests_are_refused_in_words_that_name_the_entry() {
+    let Some(plane) = ControlPlane::up() else { return };
+    plane.apply_crds();
+    let folder = project("crds/tests/admission");
+    let apply = |file: &Path| plane.0.kubectl().args(["apply", "--dry-run=server", "-f"]).arg(file).output();
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for (kind, file) in files(&folder) {
+        count += 1;
+        let text = std::fs::read_to_string(&file).expect("a manifest");
+        let output = apply(&file).expect("kubectl");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let expected = text.lines().find_map(|line| line.strip_prefix("# expect: "));
+        let right = match (kind, expected) {
+            ("accepted", _) => output.status.success(),
+            (_, Some(words)) => !output.status.success() && said.contains(words),
+            (_, None) => false,
+        };
+        if !right {
+            wrong.push(format!("{}: expected {expected:?}, kubectl said: {said}", file.display()));
+        }
+    }
+    assert!(count > 70, "only {count} manifests");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn files(folder: &Path) -> Vec<(&'static str, PathBuf)> {
+    let list = |kind: &'static str| {
+        let entries = std::fs::read_dir(folder.join(kind)).expect("manifests");
+        entries.map(move |entry| (kind, entry.expect("a file").path()))
+    };
+    let mut files: Vec<_> = list("accepted").chain(list("refused")).collect();
+    files.sort();
+    files
+}
