@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Each scene has a Kubernetes namespace and pools of its own, so that scenes can follow each other in one
-//! lab; [`Scene::end`] removes them.
+//! lab; [`Scene::end`] removes what would be in the next one's way.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -94,16 +94,25 @@ impl Scene {
         let client = lab.client().await?;
         let scene = Scene { lab: lab.clone(), client, namespace: name.to_owned() };
         scene.end().await?;
-        let namespace: Namespace = object(json!({"metadata": {"name": name}}))?;
         let api: Api<Namespace> = Api::all(scene.client.clone());
+        wait(&format!("the end of an earlier namespace {name}"), PATIENCE, async || {
+            match api.get_opt(name).await {
+                Ok(None) => Ok(()),
+                Ok(Some(namespace)) => Err(format!("{:?}", namespace.status)),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await?;
+        let namespace: Namespace = object(json!({"metadata": {"name": name}}))?;
         api.create(&PostParams::default(), &namespace).await.map_err(api_error("creating a namespace"))?;
         Ok(scene)
     }
 
-    /// Removes its pools and its namespace, and waits until they are gone.
+    /// Removes its pools and its Services, waits until those are gone, and lets its namespace end by itself: that
+    /// takes the cluster seconds and is in nobody's way.
     ///
     /// # Errors
-    /// When they do not go.
+    /// When the Services do not go.
     pub async fn end(&self) -> Result<(), LabError> {
         for kind in ["L2Advertisement", "IPAddressPool"] {
             let api = self.custom(kind);
@@ -112,16 +121,24 @@ impl Scene {
                 let _ = api.delete(&name, &DeleteParams::default()).await;
             }
         }
-        let api: Api<Namespace> = Api::all(self.client.clone());
-        let _ = api.delete(&self.namespace, &DeleteParams::default()).await;
-        wait(&format!("the end of namespace {}", self.namespace), PATIENCE, async || {
-            match api.get_opt(&self.namespace).await {
-                Ok(None) => Ok(()),
-                Ok(Some(namespace)) => Err(format!("{:?}", namespace.status)),
-                Err(error) => Err(error.to_string()),
+        let list = kube::api::ListParams::default();
+        let names = async || -> Result<Vec<String>, kube::Error> {
+            let found = self.services().list(&list).await?;
+            Ok(found.items.into_iter().filter_map(|service| service.metadata.name).collect())
+        };
+        for name in names().await.map_err(api_error("listing Services"))? {
+            let _ = self.services().delete(&name, &DeleteParams::default()).await;
+        }
+        wait(&format!("the end of the Services in {}", self.namespace), PATIENCE, async || {
+            match names().await.map_err(|error| error.to_string())?.as_slice() {
+                [] => Ok(()),
+                left => Err(format!("{left:?} are there")),
             }
         })
-        .await
+        .await?;
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let _ = api.delete(&self.namespace, &DeleteParams::default()).await;
+        Ok(())
     }
 
     /// Creates an IPAddressPool of these ranges (comma list) and an L2Advertisement for it, both named as the

@@ -165,6 +165,13 @@ pub fn static_programs(
         cargo.args(["--bin", binary]);
     }
     cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    // What an outer cargo says of the test that it runs would make build scripts run anew.
+    let outer = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| outer.iter().any(|prefix| name.starts_with(prefix))) {
+            cargo.env_remove(name);
+        }
+    }
     watched(&format!("building {}", binaries.join(" and ")), &mut cargo, progress)?;
     Ok(target().join("static").join(triple).join("release"))
 }
