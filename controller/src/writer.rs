@@ -49,7 +49,7 @@ pub async fn write(client: &Client, write: &Write) -> Outcome {
         }
         let request = api.patch_status(&write.key.name, &params, &patch);
         match clear(tokio::time::timeout(REQUEST, request).await) {
-            Clear::Yes(object) => return Outcome::Done(Arc::new(object)),
+            Clear::Yes(object) => return Outcome::Done(object),
             Clear::Conflict => break,
             Clear::Gone => return Outcome::Gone,
             Clear::Refused(why) => return Outcome::Refused(why),
@@ -62,7 +62,7 @@ pub async fn write(client: &Client, write: &Write) -> Outcome {
         Clear::Yes(object) if object.metadata.resource_version.as_ref() == Some(&write.based_on) => {
             Outcome::Unknown(unclear)
         }
-        Clear::Yes(object) => Outcome::Superseded(Arc::new(object)),
+        Clear::Yes(object) => Outcome::Superseded(object),
         Clear::Gone => Outcome::Gone,
         Clear::Refused(why) | Clear::No(why) => Outcome::Unknown(why),
         Clear::Conflict => Outcome::Unknown(unclear),
@@ -71,7 +71,7 @@ pub async fn write(client: &Client, write: &Write) -> Outcome {
 
 /// How clear an answer is.
 enum Clear {
-    Yes(Service),
+    Yes(Arc<Service>),
     Conflict,
     Gone,
     Refused(String),
@@ -80,7 +80,7 @@ enum Clear {
 
 fn clear(answer: Result<Result<Service, kube::Error>, tokio::time::error::Elapsed>) -> Clear {
     match answer {
-        Ok(Ok(object)) => Clear::Yes(object),
+        Ok(Ok(object)) => Clear::Yes(Arc::new(object)),
         Ok(Err(kube::Error::Api(status))) => match status.code {
             404 => Clear::Gone,
             409 => Clear::Conflict,

@@ -8,7 +8,7 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ferrolb_tests::host::ipv4;
+use ferrolb_tests::host::{ArpFrame, ipv4};
 use ferrolb_tests::lab::progress::wait;
 use ferrolb_tests::lab::{LabError, process};
 use ferrolb_tests::scene::{SYSTEM, shown};
@@ -77,12 +77,9 @@ fn exactly_one_node_answers_arp_and_announces_in_both_forms() {
         assert!(said.iter().all(|frame| frame.source == frame.sender.0), "{}", log());
         let announced: Vec<_> = said.iter().filter(|frame| frame.announces(address)).collect();
         assert!(announced.iter().any(|frame| frame.request), "no gratuitous request:\n{}", log());
-        let moves_caches = |frame: &&&_| {
-            let frame: &ferrolb_tests::host::ArpFrame = frame;
-            !frame.request && frame.target.0 == frame.sender.0
-        };
+        let moves_caches = |frame: &ArpFrame| !frame.request && frame.target.0 == frame.sender.0;
         assert!(
-            announced.iter().any(|frame| moves_caches(&frame)),
+            announced.iter().any(|frame| moves_caches(frame)),
             "no gratuitous reply with tha == sha:\n{}",
             log()
         );

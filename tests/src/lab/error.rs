@@ -61,7 +61,7 @@ impl LabError {
         move |error| LabError::File { path, error }
     }
 
-    pub(crate) fn program(program: &str, why: impl ToString) -> Self {
+    pub(crate) fn program(program: &str, why: impl std::fmt::Display) -> Self {
         LabError::Program { program: program.to_owned(), why: why.to_string() }
     }
 }

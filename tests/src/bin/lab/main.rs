@@ -1,6 +1,7 @@
 //! `lab`: a real Kubernetes cluster on this machine, for trying, testing and measuring FerroLB.
 
 mod demo;
+mod figures;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -67,6 +68,8 @@ enum Task {
     },
     /// Build FerroLB, pack its image and install both in the lab
     Install,
+    /// Measure FerroLB in the lab: latency, memory, sizes
+    Figures,
     /// Build FerroLB and pack its image into target/image/ferrolb.tar
     Image,
     /// From nothing to a Service that answers from outside
@@ -178,6 +181,7 @@ fn run(name: &str, task: Task) -> Result<ExitCode, LabError> {
                 "FerroLB is ready; next: kubectl apply -f config/samples/pool.yaml, with addresses of yours",
             );
         }
+        Task::Figures => block_on(figures::figures(&Lab::attach(name)?))?,
         Task::Image => println!("{}", programs::ferrolb_image(&progress)?.display()),
         Task::Demo { keep } => block_on(demo::demo(name, &this_program()?, keep))?,
         Task::PackImage { tag, out, user, entrypoint, files } => {
