@@ -82,7 +82,10 @@ impl Watcher {
                         report.listed(&K::plural(&()));
                         changes.notify();
                     }
-                    Ok(Event::Apply(_) | Event::Delete(_)) => changes.notify(),
+                    Ok(Event::Apply(_) | Event::Delete(_)) => {
+                        report.recovered(&K::plural(&()));
+                        changes.notify();
+                    }
                     Err(error) => report.failed::<K>(&error),
                 }
             }
@@ -104,6 +107,11 @@ impl Report {
 
     fn listed(&mut self, plural: &str) {
         self.token.ready();
+        self.recovered(plural);
+    }
+
+    /// Events come again. A watch that goes on where it was cut shows that only by its next event.
+    fn recovered(&mut self, plural: &str) {
         if self.failure.take().is_some() {
             tracing::info!(kind = plural, "watching again");
         }
