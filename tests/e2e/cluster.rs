@@ -161,12 +161,13 @@ fn deletion_frees_the_address_and_silences_arp() {
 fn services_get_addresses_of_their_family() {
     in_cluster("families", async |scene| {
         scene.pool("10.10.0.240-10.10.0.241, fd10::f0-fd10::f1").await?;
+        // One after the other: of Services that wait at the same moment, the name decides who is first.
         scene.service("four").family("IPv4").create().await?;
+        assert_eq!(scene.address("four").await?.to_string(), "10.10.0.240");
         scene.service("six").family("IPv6").create().await?;
+        assert_eq!(scene.address("six").await?.to_string(), "fd10::f0");
         let dual = scene.service("both").with("ipFamilyPolicy", json!("RequireDualStack"));
         dual.with("ipFamilies", json!(["IPv6", "IPv4"])).create().await?;
-        assert_eq!(scene.address("four").await?.to_string(), "10.10.0.240");
-        assert_eq!(scene.address("six").await?.to_string(), "fd10::f0");
         scene.address("both").await?;
         let both = shown(&scene.services().get("both").await.expect("the Service is there"));
         let both: Vec<String> = both.iter().map(ToString::to_string).collect();

@@ -4,11 +4,15 @@ mod support;
 
 use std::process::{Command, Stdio};
 
-use ferrolb_tests::lab::Paths;
 use ferrolb_tests::lab::down::Remains;
 use ferrolb_tests::lab::progress::wait;
+use ferrolb_tests::lab::{Paths, node};
 
 use support::{block_on, left_out};
+
+/// Whether the node is Ready, and since when the kubelet that says so.
+const LAST_READY: &str =
+    r#"jsonpath={range .status.conditions[?(@.type=="Ready")]}{.status} {.lastHeartbeatTime}{end}"#;
 
 /// A lab that is taken down at the end, also of a failed test.
 struct Guard(&'static str);
@@ -30,6 +34,14 @@ fn must(mut command: Command) -> String {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
     out.into_owned()
+}
+
+/// What a command says that must be refused.
+fn refused(mut command: Command) -> String {
+    let output = command.output().expect("the lab program");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{command:?} should be refused: {said}");
+    said
 }
 
 fn root() -> bool {
@@ -56,9 +68,10 @@ fn down_leaves_nothing_and_two_labs_live_side_by_side() {
     let nodes = |name| must(lab(name, &["kubectl", "get", "nodes", "-o", "name"]));
     assert_eq!((nodes("testa").trim(), nodes("testb").trim()), ("node/node1", ""));
 
-    let again = lab("testa", &["up"]).output().expect("the lab program");
-    let said = String::from_utf8_lossy(&again.stderr).into_owned();
-    assert!(!again.status.success() && said.contains("is up already"), "{said}");
+    let said = refused(lab("testa", &["up"]));
+    assert!(said.contains("is up already"), "{said}");
+    careful_as_a_real_cluster("testa");
+    apart_from_the_machine("testa");
 
     must(lab("testb", &["down"]));
     nothing_is_left("testb");
@@ -67,6 +80,99 @@ fn down_leaves_nothing_and_two_labs_live_side_by_side() {
     assert_eq!(host.trim(), "node1");
     must(lab("testa", &["down"]));
     nothing_is_left("testa");
+}
+
+/// What a pod, an account and a node may not do.
+fn careful_as_a_real_cluster(name: &str) {
+    let pod = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bad"}, "spec": {"hostNetwork": true,
+        "containers": [{"name": "a", "image": "a", "securityContext": {"privileged": true}}]}}"#;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), pod).expect("a manifest");
+    let said = refused(lab(name, &["kubectl", "create", "-f", file.path().to_str().expect("a path")]));
+    assert!(said.contains("violates PodSecurity \"restricted"), "{said}");
+
+    let may = |who: &str| {
+        let account = format!("--as=system:serviceaccount:kube-system:{who}");
+        let output = lab(name, &["kubectl", "auth", "can-i", "list", "secrets", &account]).output();
+        String::from_utf8_lossy(&output.expect("the lab program").stdout).trim().to_owned()
+    };
+    assert_eq!(
+        (may("default").as_str(), may("namespace-controller").as_str()),
+        ("no", "yes"),
+        "RBAC decides"
+    );
+
+    // Inside the lab, with node1's own certificate: a node says of itself what it likes, except where the
+    // administrator says it.
+    let paths = Paths::of(name);
+    let (program, node1) = (paths.programs_link().join("kubectl"), paths.kubeconfig_of("node1"));
+    let kubectl = [program.to_str().expect("a path"), "--kubeconfig", node1.to_str().expect("a path")];
+    let label = |label| {
+        let mut arguments = vec!["exec", "cp"];
+        arguments.extend(kubectl);
+        arguments.extend(["label", "node", "node1", label]);
+        lab(name, &arguments)
+    };
+    must(label("colour=green"));
+    let said = refused(label("node-restriction.kubernetes.io/colour=green"));
+    assert!(said.contains("is not allowed to modify labels"), "{said}");
+}
+
+/// What the lab must not do to the machine it runs on.
+fn apart_from_the_machine(name: &str) {
+    // Whoever reads the administrator's key is root on this machine by way of a privileged pod.
+    let paths = Paths::of(name);
+    let mut reader = Command::new("setpriv");
+    reader.args(["--reuid=65534", "--regid=65534", "--clear-groups", "cat"]).arg(paths.kubeconfig());
+    let said = refused(reader);
+    assert!(said.contains("Permission denied"), "{said}");
+
+    // The kubelet sets what happens when the kernel panics. In a node that must not reach the machine.
+    let setting = "/proc/sys/kernel/panic";
+    let before = std::fs::read_to_string(setting).expect("a setting");
+    let other = if before.trim() == "10" { "11" } else { "10" };
+    must(lab(name, &["exec", "node1", "sh", "-c", &format!("echo {other} > {setting}")]));
+    let after = std::fs::read_to_string(setting).expect("a setting");
+    std::fs::write(setting, &before).expect("the setting as it was");
+    assert_eq!(before, after, "a node reached the machine's own setting");
+
+    // Folders that the kubelet and containerd fill wherever they run.
+    for folder in ["/var/lib", "/var/log"] {
+        let kind = must(lab(name, &["exec", "node1", "stat", "--file-system", "--format=%T", folder]));
+        assert_eq!(kind.trim(), "tmpfs", "{folder} in a node is the machine's");
+    }
+    let opened =
+        must(lab(name, &["exec", "node1", "ls", "/run/containerd/opt", "/var/lib/kubelet/volume-plugins"]));
+    assert!(opened.contains("bin"), "{opened}");
+}
+
+#[test]
+fn down_spares_what_only_sounds_like_the_lab() {
+    if !root() {
+        return;
+    }
+    // A container runtime calls the namespaces of its pods cni-…, and a lab may be called cni.
+    let (name, foreign) = ("testx", "testx-1b4e28ba");
+    let ip = |arguments: &[&str]| {
+        let mut command = Command::new("ip");
+        command.args(arguments);
+        command
+    };
+    must(ip(&["netns", "add", foreign]));
+    let mut inside = Command::new("nsenter");
+    inside.arg(format!("--net=/run/netns/{foreign}")).args(["--", "sleep", "60"]);
+    let mut inside = inside.spawn().expect("nsenter");
+    let namespace =
+        |path: &str| std::fs::metadata(path).map(|file| std::os::unix::fs::MetadataExt::ino(&file)).ok();
+    let (own, there) = (format!("/proc/{}/ns/net", inside.id()), format!("/run/netns/{foreign}"));
+    until("the process to be in its namespace", || namespace(&own) == namespace(&there));
+
+    let down = lab(name, &["down"]).output().expect("the lab program");
+    let lives = inside.try_wait().expect("a child").is_none();
+    let _ = inside.kill();
+    let _ = inside.wait();
+    let stays = ip(&["netns", "delete", foreign]).status().expect("ip").success();
+    assert!(down.status.success() && lives && stays, "process alive: {lives}, namespace there: {stays}");
 }
 
 #[test]
@@ -81,9 +187,16 @@ fn a_node_can_be_killed_and_started_and_its_cable_pulled() {
     let (kubelet, containerd) = ("/kubelet --config", "containerd --config");
     assert!(has(kubelet) && has(containerd));
     must(lab("testn", &["node", "kill", "1"]));
-    until("the node's processes to end", || !has(kubelet) && !has(containerd) && !has("node-init"));
+    let left = node::processes(&Paths::of("testn"), "node1");
+    assert!(left.is_empty(), "when the command returns, nothing of the node runs: {left:?}");
+    assert!(!has(kubelet) && !has(containerd) && !has("node-init"));
+    let said = refused(lab("testn", &["exec", "node1", "true"]));
+    assert!(said.contains("lab node start 1"), "{said}");
+    // What the node said of itself last. It says it anew each time it starts.
+    let boot = || must(lab("testn", &["kubectl", "get", "node", "node1", "-o", LAST_READY]));
+    let before = boot();
     must(lab("testn", &["node", "start", "1"]));
-    until("the kubelet to run again", || has(kubelet));
+    until("node1 to be Ready again", || boot() != before && boot().starts_with("True"));
 
     let carrier = || {
         let up = must(lab(
@@ -119,6 +232,9 @@ fn what_a_killed_starter_leaves_is_taken_down() {
     until("the node to be started", || {
         Remains::of(&Paths::of("testk")).processes.iter().any(|(_, line)| line.contains("/kubelet --config"))
     });
+    // As long as it lives, taking down what it makes would be a race.
+    let said = refused(lab("testk", &["down"]));
+    assert!(said.contains("another process is bringing lab \"testk\" up"), "{said}");
     starter.kill().expect("the starter is running");
     starter.wait().expect("the starter ends");
     assert!(!Remains::of(&Paths::of("testk")).is_none(), "there is something to take down");
@@ -147,19 +263,10 @@ fn a_failed_start_leaves_nothing_and_says_why() {
         std::os::unix::fs::symlink("/bin/false", folder.path().join(name)).expect("a link");
     }
     let programs = folder.path().to_str().expect("a path");
-    let mut starter = lab("testf", &["up", "--nodes", "1", "--programs", programs])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the lab program");
-    until("the control plane to be tried", || {
-        !Remains::of(&Paths::of("testf")).namespaces.is_empty() && Paths::of("testf").kubeconfig().exists()
-    });
-    // Whoever waits in vain presses Ctrl-C.
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(starter.id()).expect("a process id"));
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("the starter is running");
-    let status = starter.wait().expect("the starter ends");
-    assert!(!status.success(), "it failed");
+    let started = std::time::Instant::now();
+    let said = refused(lab("testf", &["up", "--nodes", "1", "--programs", programs]));
+    assert!(said.contains(" failed: it ended (exit status: 1)"), "{said}");
+    assert!(started.elapsed().as_secs() < 30, "nobody waits for what has ended");
     nothing_is_left("testf");
 
     std::fs::remove_file(folder.path().join("etcd")).expect("the link");
@@ -167,6 +274,44 @@ fn a_failed_start_leaves_nothing_and_says_why() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("lacks etcd"), "{said}");
     nothing_is_left("testf");
+}
+
+#[test]
+fn an_interrupted_start_takes_down_what_it_started() {
+    if !root() {
+        return;
+    }
+    let _guard = Guard("testi");
+    for signal in [nix::sys::signal::Signal::SIGINT, nix::sys::signal::Signal::SIGTERM] {
+        let starter =
+            lab("testi", &["up", "--nodes", "1"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn();
+        let starter = starter.expect("the lab program");
+        until("the node to be started", || {
+            Remains::of(&Paths::of("testi"))
+                .processes
+                .iter()
+                .any(|(_, line)| line.contains("/kubelet --config"))
+        });
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(starter.id()).expect("a process id"));
+        nix::sys::signal::kill(pid, signal).expect("the starter is running");
+        let output = starter.wait_with_output().expect("the starter ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("interrupted"), "{signal}: {said}");
+        nothing_is_left("testi");
+    }
+}
+
+#[test]
+fn a_missing_command_is_named_with_its_package() {
+    if !root() {
+        return;
+    }
+    let mut up = lab("testp", &["up"]);
+    up.env("PATH", "/nonexistent");
+    let said = refused(up);
+    assert!(said.contains("containerd") && said.contains("apt-get install containerd"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    nothing_is_left("testp");
 }
 
 #[test]

@@ -71,6 +71,8 @@ pub fn write(image: &Image, file: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     let mut draft = tempfile::NamedTempFile::new_in(folder)?;
     draft.write_all(&archive(image)?)?;
+    // A temporary file is its maker's alone; an image made by root is for whoever runs the cluster.
+    draft.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     draft.persist(file).map_err(|error| error.error)?;
     Ok(())
 }

@@ -77,13 +77,15 @@ fn delegate(folder: &Path) -> Result<(), LabError> {
 
 /// All cgroups of a lab, children before parents.
 pub fn of(paths: &Paths) -> Vec<PathBuf> {
+    named(&paths.cgroup_names())
+}
+
+/// The cgroups of these names in all hierarchies, with all below them, children before parents.
+pub fn named(names: &[String]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for hierarchy in hierarchies() {
-        let Ok(entries) = std::fs::read_dir(&hierarchy) else { continue };
-        for entry in entries.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&paths.cgroup_prefix()) {
-                children_first(&entry.path(), &mut found);
-            }
+        for folder in names.iter().map(|name| hierarchy.join(name)).filter(|folder| folder.is_dir()) {
+            children_first(&folder, &mut found);
         }
     }
     found

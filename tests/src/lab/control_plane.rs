@@ -1,7 +1,11 @@
 //! etcd, kube-apiserver, kube-controller-manager and kube-scheduler, in the namespace `cp`.
 
+use std::path::PathBuf;
+use std::process::Child;
+use std::time::Duration;
+
 use super::network::api_server;
-use super::process::{in_netns, spawn};
+use super::process::{in_netns, last_lines, spawn};
 use super::{Config, LabError, Paths};
 
 /// Pods may do nothing special unless their namespace says so: what a careful cluster looks like.
@@ -16,22 +20,66 @@ plugins:
     exemptions: {namespaces: [kube-system]}
 "#;
 
-/// Starts all four. They find each other when they are ready; who waits is [`super::up`].
-///
-/// # Errors
-/// When one cannot be started.
-pub fn start(config: &Config, paths: &Paths) -> Result<(), LabError> {
-    let admission = paths.root().join("admission.yaml");
-    std::fs::write(&admission, ADMISSION).map_err(LabError::at(&admission))?;
-    let run = |program: &str, flags: Vec<String>| {
-        let mut command = in_netns(&paths.netns("cp"), paths.programs_link().join(program));
+/// How often it is looked whether all programs still run.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The programs that were started.
+#[derive(Debug)]
+pub struct ControlPlane {
+    paths: Paths,
+    programs: Vec<(&'static str, Child)>,
+}
+
+impl ControlPlane {
+    /// Starts etcd and the API server. They find each other when they are ready; who waits is [`super::up`].
+    ///
+    /// # Errors
+    /// When one cannot be started.
+    pub fn start(config: &Config, paths: &Paths) -> Result<Self, LabError> {
+        let admission = paths.root().join("admission.yaml");
+        std::fs::write(&admission, ADMISSION).map_err(LabError::at(&admission))?;
+        let mut plane = ControlPlane { paths: paths.clone(), programs: Vec::new() };
+        plane.run("etcd", etcd(paths))?;
+        plane.run("kube-apiserver", apiserver(config, paths))?;
+        Ok(plane)
+    }
+
+    /// Starts the controllers and the scheduler, once the API server answers: kube-controller-manager gives
+    /// up when it does not within ten seconds, and a busy machine can take longer.
+    ///
+    /// # Errors
+    /// When one cannot be started.
+    pub fn start_controllers(&mut self) -> Result<(), LabError> {
+        self.run("kube-controller-manager", controller_manager(&self.paths))?;
+        self.run("kube-scheduler", scheduler(&self.paths))
+    }
+
+    fn run(&mut self, program: &'static str, flags: Vec<String>) -> Result<(), LabError> {
+        let mut command = in_netns(&self.paths.netns("cp"), self.paths.programs_link().join(program));
         command.args(flags);
-        spawn(command, &paths.logs().join(format!("{program}.log"))).map(|_| ())
-    };
-    run("etcd", etcd(paths))?;
-    run("kube-apiserver", apiserver(config, paths))?;
-    run("kube-controller-manager", controller_manager(paths))?;
-    run("kube-scheduler", scheduler(paths))
+        self.programs.push((program, spawn(command, &log(&self.paths, program))?));
+        Ok(())
+    }
+
+    /// Returns when a program ends, with what it said last: waiting for the others would be in vain.
+    pub async fn first_end(&mut self) -> LabError {
+        loop {
+            for (program, child) in &mut self.programs {
+                let status = match child.try_wait() {
+                    Ok(None) => continue,
+                    Ok(Some(status)) => status.to_string(),
+                    Err(error) => error.to_string(),
+                };
+                let said = last_lines(&log(&self.paths, program), 10);
+                return LabError::program(program, format!("it ended ({status})\n{said}"));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+fn log(paths: &Paths, program: &str) -> PathBuf {
+    paths.logs().join(format!("{program}.log"))
 }
 
 fn etcd(paths: &Paths) -> Vec<String> {

@@ -1,8 +1,10 @@
 //! Taking a lab down, whatever state it is in, and counting what is left of one.
 
 use std::collections::BTreeSet;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -36,14 +38,12 @@ impl Remains {
     pub fn of(paths: &Paths) -> Self {
         let mut remains = Remains { cgroups: cgroup::of(paths), ..Remains::default() };
         let mut inodes = BTreeSet::new();
-        for entry in std::fs::read_dir("/run/netns").into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with(&paths.netns_prefix()) {
-                inodes.extend(entry.metadata().ok().map(|file| file.ino()));
+        for name in paths.netns_names() {
+            if let Ok(file) = std::fs::metadata(Path::new("/run/netns").join(&name)) {
+                inodes.insert(file.ino());
                 remains.namespaces.push(name);
             }
         }
-        remains.namespaces.sort();
         let mut pids: BTreeSet<i32> = in_namespaces(&inodes).into_iter().collect();
         pids.extend(remains.cgroups.iter().flat_map(|folder| cgroup::processes(folder)));
         remains.processes = pids.into_iter().map(|pid| (pid, command_line(pid))).collect();
@@ -63,11 +63,39 @@ impl Remains {
     }
 }
 
+/// The right to bring a lab up or take it down; one process at a time has it.
+#[derive(Debug)]
+pub struct Lock {
+    _socket: UnixListener,
+}
+
+impl Lock {
+    /// Takes it, without waiting.
+    ///
+    /// # Errors
+    /// When another process has it.
+    pub fn take(paths: &Paths) -> Result<Self, LabError> {
+        let address = SocketAddr::from_abstract_name(paths.lock()).map_err(LabError::at(paths.lock()))?;
+        match UnixListener::bind_addr(&address) {
+            Ok(socket) => Ok(Lock { _socket: socket }),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                Err(LabError::Busy(paths.lab().to_owned()))
+            }
+            Err(error) => Err(LabError::at(paths.lock())(error)),
+        }
+    }
+}
+
 /// Takes the lab down: processes, namespaces, mounts, cgroups, files. Without anything there it does nothing.
 ///
 /// # Errors
-/// When something stays, with what it is.
+/// When another process is bringing it up, or something stays, with what it is.
 pub fn down(paths: &Paths) -> Result<(), LabError> {
+    take_down(paths, &Lock::take(paths)?)
+}
+
+/// See [`down`]; for whoever has the lock.
+pub(super) fn take_down(paths: &Paths, _lock: &Lock) -> Result<(), LabError> {
     // Taking down what is half up is the usual case, so nothing here relies on an order of things: it
     // kills and looks again until nothing is left.
     let deadline = Instant::now() + PATIENCE;

@@ -14,9 +14,18 @@ pub enum LabError {
     /// It is there already.
     #[error("lab {0:?} is up already: `lab down --name {0}` ends it")]
     AlreadyUp(String),
+    /// Another process has it in hand.
+    #[error(
+        "another process is bringing lab {0:?} up or taking it down: wait for it, or end that one \
+         (Ctrl-C takes down what it started)"
+    )]
+    Busy(String),
     /// It has no such host.
     #[error("the lab has no host {0:?}; it has {1}")]
     NoHost(String, String),
+    /// A node is not running.
+    #[error("{0} is not running: `lab node start {number}` starts it", number = .0.trim_start_matches("node"))]
+    NodeOff(String),
     /// The machine cannot do it.
     #[error("{0}")]
     Machine(String),

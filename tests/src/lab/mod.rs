@@ -57,6 +57,9 @@ impl Proxy {
     }
 }
 
+/// The most nodes that a lab can have.
+pub const MAX_NODES: u8 = 9;
+
 /// What a lab is to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
@@ -155,6 +158,8 @@ impl Lab {
     pub fn kubectl(&self) -> std::process::Command {
         let mut command = std::process::Command::new(self.paths.programs_link().join("kubectl"));
         command.env("KUBECONFIG", self.paths.kubeconfig());
+        // Else it would fill the user's own folder, a little for each port of each lab.
+        command.env("KUBECACHEDIR", self.paths.root().join("kubectl"));
         command
     }
 

@@ -1,13 +1,19 @@
 //! A node, seen from outside: its files, its start and its end.
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use super::process::{in_netns, spawn};
+use super::process::{command_line, in_namespaces, in_netns, spawn};
 use super::{Config, LabError, Paths, cgroup, network, preflight, programs};
+
+/// A killed node is gone after this time, or something holds it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts `node`: writes its configuration and starts the one process that is the node.
 ///
@@ -29,26 +35,84 @@ pub fn start(config: &Config, paths: &Paths, node: &str, lab_program: &Path) -> 
 
     let mut command = in_netns(&paths.netns(node), lab_program);
     command.args(["node-init", "--name", &config.name, node]);
-    let pid = spawn(command, &paths.logs().join(format!("{node}.log")))?;
+    let child = spawn(command, &paths.logs().join(format!("{node}.log")))?;
     let file = folder.join("pid");
-    std::fs::write(&file, pid.to_string()).map_err(LabError::at(file))
+    std::fs::write(&file, child.id().to_string()).map_err(LabError::at(file))
 }
 
-/// Ends `node` as a power failure does: every process of it dies at once.
+/// Ends `node` as a power failure does: first its cables are dead, then every process of it at once. Returns
+/// when all of them are gone.
 ///
 /// # Errors
-/// When the node is not running.
-pub fn kill_node(paths: &Paths, node: &str) -> Result<(), LabError> {
-    let pid = running(paths, node).ok_or_else(|| LabError::State(format!("{node} is not running")))?;
-    kill(Pid::from_raw(pid), Signal::SIGKILL).map_err(|error| LabError::program("kill", error))
+/// When the node is not running, or a process of it stays.
+pub fn power_off(config: &Config, paths: &Paths, node: &str) -> Result<(), LabError> {
+    let outer = running(paths, node).ok_or_else(|| not_running(node))?;
+    cables(config, paths, node, false)?;
+    // With its process 1 the kernel ends the whole node. The outer process goes after it, or before: it
+    // alone is there while the node is being made.
+    for pid in init(paths, node).into_iter().chain([outer]) {
+        // It may have ended with the one before it.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = processes(paths, node);
+        if left.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let lines = left.into_iter().map(|pid| format!("{pid} {}", command_line(pid)));
+            return Err(LabError::Late {
+                what: format!("the end of {node}"),
+                seconds: PATIENCE.as_secs(),
+                state: lines.collect::<Vec<_>>().join("; "),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Starts `node` again after [`power_off`], and plugs it in.
+///
+/// # Errors
+/// When it is running, or see [`start`].
+pub fn power_on(config: &Config, paths: &Paths, node: &str, lab_program: &Path) -> Result<(), LabError> {
+    if running(paths, node).is_some() {
+        return Err(LabError::State(format!("{node} is running")));
+    }
+    cables(config, paths, node, true)?;
+    start(config, paths, node, lab_program)
+}
+
+fn cables(config: &Config, paths: &Paths, node: &str, up: bool) -> Result<(), LabError> {
+    network::set_port(paths, node, network::Network::Lan, up)?;
+    if config.one_nic {
+        return Ok(());
+    }
+    network::set_port(paths, node, network::Network::Mgmt, up)
+}
+
+/// What to say of a node that is off.
+pub fn not_running(node: &str) -> LabError {
+    LabError::NodeOff(node.to_owned())
+}
+
+/// Every process of `node`: in its network namespace, in that of a pod of it (by cgroup).
+pub fn processes(paths: &Paths, node: &str) -> BTreeSet<i32> {
+    let namespace = std::fs::metadata(paths.netns(node)).map(|file| file.ino());
+    let mut pids: BTreeSet<i32> = in_namespaces(&namespace.into_iter().collect()).into_iter().collect();
+    let cgroups = cgroup::named(&[paths.cgroup(node)]);
+    pids.extend(cgroups.iter().flat_map(|folder| cgroup::processes(folder)));
+    pids
 }
 
 /// The process id of `node`, if it runs.
 pub fn running(paths: &Paths, node: &str) -> Option<i32> {
     let pid: i32 = std::fs::read_to_string(paths.node(node).join("pid")).ok()?.trim().parse().ok()?;
-    // The number may belong to another process by now.
-    let line = super::process::command_line(pid);
-    (line.contains("node-init") && line.ends_with(node)).then_some(pid)
+    // The number may belong to another process by now, even to a node of another lab.
+    let inside = std::fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino();
+    let namespace = std::fs::metadata(paths.netns(node)).ok()?.ino();
+    (inside == namespace && command_line(pid).contains("node-init")).then_some(pid)
 }
 
 /// The process that is process 1 inside `node`, through which its namespaces are entered.
@@ -85,6 +149,8 @@ fn containerd(node: &str, plugins: &Path) -> String {
 root = "/run/lab/{node}/containerd"
 state = "/run/containerd"
 disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper"]
+[plugins."io.containerd.internal.v1.opt"]
+  path = "/run/containerd/opt"
 [grpc]
   address = "/run/containerd/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]
@@ -119,6 +185,7 @@ fn kubelet(config: &Config, paths: &Paths, node: &str) -> serde_json::Value {
         "authorization": { "mode": "AlwaysAllow" },
         "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
         "podLogsDir": format!("/run/lab/{node}/logs"),
+        "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         "resolvConf": "", "clusterDomain": "cluster.local",
         // A full disk of the machine is not the lab's affair.
         "evictionHard": { "memory.available": "1Mi" }, "imageGCHighThresholdPercent": 100,

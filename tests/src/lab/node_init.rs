@@ -114,6 +114,17 @@ fn reap(daemons: &mut [Daemon]) {
     }
 }
 
+/// Settings of the kernel that the kubelet sets to these values unless it finds them so. They belong to the
+/// whole machine (`panic` lets it start anew after a crash), so a node gets files in their places.
+const SETTINGS: [(&str, u32); 6] = [
+    ("vm/overcommit_memory", 1),
+    ("vm/panic_on_oom", 0),
+    ("kernel/panic", 10),
+    ("kernel/panic_on_oops", 1),
+    ("kernel/keys/root_maxkeys", 1_000_000),
+    ("kernel/keys/root_maxbytes", 25_000_000),
+];
+
 /// The node's own file systems.
 ///
 /// 1. What is mounted here stays here.
@@ -121,9 +132,9 @@ fn reap(daemons: &mut [Daemon]) {
 ///    pods' network namespaces are then the node's own.
 /// 3. The cgroups are set aside, /sys is mounted anew (it shows the network of whoever mounts it), and the
 ///    cgroups are put back. The old /sys goes first: the kubelet takes the first cgroup mount it finds.
-/// 4. /proc of the node's own process ids.
+/// 4. /proc of the node's own process ids, with [`SETTINGS`] that are not the machine's.
 /// 5. A new /var/lib: the kubelet keeps its device sockets below it whatever its folder is, and
-///    two nodes would fight over them.
+///    two nodes would fight over them. A new /var/log: it links the logs of containers there.
 /// 6. Mounts are shared from here on, as pods' volumes need.
 fn mounts(lab: &Lab) -> Result<(), String> {
     let none = None::<&str>;
@@ -152,7 +163,20 @@ fn mounts(lab: &Lab) -> Result<(), String> {
     umount2("/run/cgroup", MntFlags::MNT_DETACH).map_err(|error| format!("/run/cgroup: {error}"))?;
 
     fresh("proc", "/proc")?;
+    for (name, value) in SETTINGS {
+        let to = Path::new("/proc/sys").join(name);
+        // A kernel may be built without one of them; the kubelet then finds nothing to set either.
+        if !to.exists() {
+            continue;
+        }
+        let from = Path::new("/run/settings").join(name.replace('/', "."));
+        fs::create_dir_all("/run/settings").map_err(|error| format!("/run/settings: {error}"))?;
+        fs::write(&from, format!("{value}\n")).map_err(|error| format!("{}: {error}", from.display()))?;
+        mount(Some(&from), &to, none, MsFlags::MS_BIND, none)
+            .map_err(|error| format!("{}: {error}", to.display()))?;
+    }
     fresh("tmpfs", "/var/lib")?;
+    fresh("tmpfs", "/var/log")?;
     for folder in ["/var/lib/kubelet", "/var/lib/cni", "/run/containerd"] {
         fs::create_dir_all(folder).map_err(|error| format!("{folder}: {error}"))?;
     }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::network;
+
 /// The folder of all labs. It must not lie on an overlay file system, on which containerd's snapshots could
 /// not be stacked.
 const ROOT: &str = "/var/lib/ferrolb-lab";
@@ -16,6 +18,11 @@ impl Paths {
     /// Of the lab of this name, started or not.
     pub fn of(lab: &str) -> Self {
         Paths { lab: lab.to_owned() }
+    }
+
+    /// The lab's name.
+    pub fn lab(&self) -> &str {
+        &self.lab
     }
 
     /// The lab's own folder.
@@ -73,13 +80,24 @@ impl Paths {
         format!("lab-{}-{node}", self.lab)
     }
 
-    /// What the names of all of the lab's namespaces begin with.
-    pub fn netns_prefix(&self) -> String {
-        format!("{}-", self.lab)
+    /// The names of all network namespaces that a lab of this name can have had.
+    ///
+    /// A list, not a prefix: the lab `cni` must not take `cni-1b4e28ba`, in which a pod of the machine's own
+    /// container runtime lives, for one of its own.
+    pub fn netns_names(&self) -> Vec<String> {
+        let nodes = (1..=super::MAX_NODES).map(|number| format!("node{number}"));
+        let hosts = ["sw", "cp"].into_iter().chain(network::CLIENTS).map(str::to_owned).chain(nodes);
+        hosts.map(|host| self.netns_name(&host)).collect()
     }
 
-    /// What the names of all of the lab's cgroups begin with.
-    pub fn cgroup_prefix(&self) -> String {
-        format!("lab-{}-", self.lab)
+    /// The names of all cgroups that a lab of this name can have had.
+    pub fn cgroup_names(&self) -> Vec<String> {
+        (1..=super::MAX_NODES).map(|number| self.cgroup(&format!("node{number}"))).collect()
+    }
+
+    /// The name of the socket that only one process at a time can hold: the one that brings this lab up or
+    /// takes it down. It lies in no file system, so nothing of it stays when that process is killed.
+    pub(super) fn lock(&self) -> String {
+        format!("ferrolb-lab/{}", self.lab)
     }
 }

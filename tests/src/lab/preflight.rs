@@ -1,9 +1,9 @@
 //! Whether this machine can run a lab; if not, one sentence that says what is missing and how to get it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Config, LabError, Proxy};
+use super::{Config, LabError, Paths, Proxy};
 
 /// Commands that a lab runs, and the Debian package of each.
 const COMMANDS: &[(&str, &str)] = &[
@@ -12,6 +12,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("runc", "runc"),
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
+    ("unshare", "util-linux"),
     ("iptables", "iptables"),
     ("nft", "nftables"),
     ("conntrack", "conntrack"),
@@ -39,6 +40,7 @@ pub fn check(config: &Config) -> Result<(), LabError> {
     if !missing.is_empty() {
         let commands: Vec<&str> = missing.iter().map(|(command, _)| *command).collect();
         let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+        packages.sort_unstable();
         packages.dedup();
         return Err(LabError::Machine(format!(
             "{} not found: `make setup`, or apt-get install {}",
@@ -49,8 +51,24 @@ pub fn check(config: &Config) -> Result<(), LabError> {
     if config.nodes > 0 {
         cni_folder()?;
         cgroups()?;
+        stackable(&Paths::of(&config.name))?;
     }
-    kernel(config.proxy)
+    kernel(config)
+}
+
+/// Layers of images cannot be stacked on a file system that is itself stacked, such as a container's root.
+fn stackable(paths: &Paths) -> Result<(), LabError> {
+    let root = paths.root();
+    let nearest = root.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let kind = nix::sys::statfs::statfs(nearest).map_err(|error| LabError::at(nearest)(error.into()))?;
+    if kind.filesystem_type() != nix::sys::statfs::OVERLAYFS_SUPER_MAGIC {
+        return Ok(());
+    }
+    Err(LabError::Machine(format!(
+        "{} lies on an overlay file system, on which images cannot be unpacked: mount a disk or a tmpfs there, \
+         in a container by --tmpfs /var/lib/ferrolb-lab:exec or a volume",
+        nearest.display()
+    )))
 }
 
 /// The folder of CNI plugins that this machine has.
@@ -87,7 +105,7 @@ fn cgroups() -> Result<(), LabError> {
 }
 
 /// Tries in a namespace of its own, which ends with the command, what the lab will do for real.
-fn kernel(proxy: Proxy) -> Result<(), LabError> {
+fn kernel(config: &Config) -> Result<(), LabError> {
     let trial = |what: &str, script: &str, cure: &str| {
         let output = Command::new("unshare").args(["--net", "--mount", "sh", "-c", script]).output();
         match output {
@@ -111,18 +129,31 @@ fn kernel(proxy: Proxy) -> Result<(), LabError> {
         "ip link add name lab0 type bridge && ip link add name lab1 type veth peer name lab2",
         "the kernel needs CONFIG_BRIDGE and CONFIG_VETH (modprobe bridge veth)",
     )?;
-    match proxy {
+    if config.nodes == 0 {
+        return Ok(());
+    }
+    trial(
+        "cannot mount an overlay file system",
+        "mount -t tmpfs none /tmp && mkdir /tmp/l /tmp/u /tmp/w /tmp/m && \
+         mount -t overlay none -o lowerdir=/tmp/l,upperdir=/tmp/u,workdir=/tmp/w /tmp/m",
+        "the kernel needs CONFIG_OVERLAY_FS (modprobe overlay)",
+    )?;
+    match config.proxy {
         Proxy::Iptables => trial(
             "cannot use iptables as kube-proxy does",
-            "iptables -t nat -A PREROUTING -m comment --comment x -j RETURN && \
-             iptables -t nat -A POSTROUTING -m statistic --mode random --probability 0.5 -j MASQUERADE",
-            "the kernel needs the nat table and the comment, statistic and masquerade modules",
+            "for command in iptables ip6tables; do \
+             $command -t nat -A PREROUTING -m comment --comment x -j RETURN && \
+             $command -t nat -A POSTROUTING -m statistic --mode random --probability 0.5 -j MASQUERADE || exit 1; \
+             done",
+            "the kernel needs the nat table of IPv4 and IPv6 and the comment, statistic and masquerade modules; \
+             or try --proxy nftables",
         ),
         Proxy::Nftables => trial(
             "cannot use nftables as kube-proxy does",
             "nft 'add table ip t; add chain ip t c { type nat hook postrouting priority 100; }; \
              add rule ip t c numgen random mod 2 vmap { 0 : return }; add rule ip t c masquerade'",
-            "the kernel needs nf_tables with nat, numgen and masquerade (modprobe nf_tables nft_chain_nat)",
+            "the kernel needs nf_tables with nat, numgen and masquerade (modprobe nf_tables nft_chain_nat); \
+             or try --proxy iptables",
         ),
     }
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use super::LabError;
 
@@ -20,13 +20,12 @@ pub fn in_netns(netns: &Path, program: impl AsRef<std::ffi::OsStr>) -> Command {
 ///
 /// # Errors
 /// When it cannot be started.
-pub fn spawn(mut command: Command, log: &Path) -> Result<u32, LabError> {
+pub fn spawn(mut command: Command, log: &Path) -> Result<Child, LabError> {
     let output = File::options().create(true).append(true).open(log).map_err(LabError::at(log))?;
     let errors = output.try_clone().map_err(LabError::at(log))?;
     let name = format!("{:?}", command.get_program());
     command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
-    let child = command.spawn().map_err(|error| LabError::program(&name, error))?;
-    Ok(child.id())
+    command.spawn().map_err(|error| LabError::program(&name, error))
 }
 
 /// Runs `command` to its end and returns what it printed.
@@ -51,6 +50,14 @@ pub fn in_namespaces(namespaces: &BTreeSet<u64>) -> Vec<i32> {
         std::fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|file| namespaces.contains(&file.ino()))
     })
     .collect()
+}
+
+/// The last lines of a log, at most `count`; nothing if it cannot be read.
+pub fn last_lines(log: &Path, count: usize) -> String {
+    let bytes = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 /// The name and arguments of a process; empty if it is gone.

@@ -207,14 +207,14 @@ fn watched(what: &str, command: &mut Command, progress: &Progress) -> Result<(),
         }
         if last.elapsed() > HEARTBEAT {
             last = Instant::now();
-            progress.say(&format!("{what} … {} s", started.elapsed().as_secs()));
+            // Such as `Blocking waiting for file lock on package cache`, or what is being compiled.
+            let doing = super::process::last_lines(log.path(), 1);
+            progress.say(&format!("{what} … {} s {}", started.elapsed().as_secs(), doing.trim()));
         }
         std::thread::sleep(Duration::from_millis(20));
     };
     if !status.success() {
-        let said = std::fs::read_to_string(log.path()).unwrap_or_default();
-        let lines: Vec<&str> = said.lines().collect();
-        let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+        let tail = super::process::last_lines(log.path(), 40);
         return Err(LabError::program(what, format!("{status}\n{tail}")));
     }
     if told {

@@ -1,15 +1,16 @@
 //! Bringing a lab up, from nothing to a pod that runs.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
 
+use super::control_plane::ControlPlane;
+use super::down::{Lock, Remains, take_down};
 use super::progress::{Progress, wait};
-use super::{
-    Config, Lab, LabError, Paths, control_plane, down, network, node, pki, preflight, process, programs,
-};
+use super::{Config, Lab, LabError, Paths, network, node, pki, preflight, process, programs};
 
 /// How long one step may take, in seconds, on a slow machine.
 const PATIENCE: u64 = 120;
@@ -28,14 +29,15 @@ pub async fn up(
 ) -> Result<Lab, LabError> {
     preflight::check(config)?;
     let lab = Lab { config: config.clone(), paths: Paths::of(&config.name) };
-    let remains = down::Remains::of(&lab.paths);
+    let lock = Lock::take(&lab.paths)?;
+    let remains = Remains::of(&lab.paths);
     if !remains.processes.is_empty() {
         return Err(LabError::AlreadyUp(config.name.clone()));
     }
     let binaries = programs::programs(ready_programs, progress)?;
     let images = if config.nodes > 0 { programs::images(progress)? } else { Vec::new() };
     // What an interrupted start left behind would be in the way.
-    down::down(&lab.paths)?;
+    take_down(&lab.paths, &lock)?;
 
     let started = tokio::select! {
         result = start(&lab, lab_program, &binaries, &images, progress) => result,
@@ -45,7 +47,10 @@ pub async fn up(
         Ok(()) => Ok(lab),
         Err(error) => {
             let error = with_logs(error, &lab.paths);
-            down::down(&lab.paths)?;
+            if let Err(left) = take_down(&lab.paths, &lock) {
+                // The first error is the one to be told; this one says why another `lab down` is due.
+                progress.say(&left.to_string());
+            }
             Err(error)
         }
     }
@@ -65,9 +70,7 @@ async fn interrupted() {
 fn with_logs(error: LabError, paths: &Paths) -> LabError {
     let LabError::Late { what, seconds, mut state } = error else { return error };
     for entry in std::fs::read_dir(paths.logs()).into_iter().flatten().flatten() {
-        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        let tail = lines[lines.len().saturating_sub(5)..].join("\n    ");
+        let tail = process::last_lines(&entry.path(), 5).replace('\n', "\n    ");
         state += &format!("\n  {}:\n    {tail}", entry.file_name().to_string_lossy());
     }
     LabError::Late { what, seconds, state }
@@ -81,8 +84,11 @@ async fn start(
     progress: &Progress,
 ) -> Result<(), LabError> {
     let (config, paths) = (&lab.config, &lab.paths);
+    // For root alone: whoever reads the administrator's key can start a privileged pod, and is root.
+    let mut private = std::fs::DirBuilder::new();
+    private.recursive(true).mode(0o700);
     for folder in [paths.root(), paths.pki(), paths.logs()] {
-        std::fs::create_dir_all(&folder).map_err(LabError::at(&folder))?;
+        private.create(&folder).map_err(LabError::at(&folder))?;
     }
     let text = serde_json::to_string_pretty(config).map_err(|error| LabError::State(error.to_string()))?;
     std::fs::write(paths.config(), text).map_err(LabError::at(paths.config()))?;
@@ -92,11 +98,24 @@ async fn start(
     network::make(config, paths)?;
     pki::make(config, paths, &format!("https://{}:6443", network::api_server(config)))?;
     progress.say("networks and certificates are made; starting the control plane");
-    control_plane::start(config, paths)?;
+    let mut plane = ControlPlane::start(config, paths)?;
     for node in config.node_names() {
         node::start(config, paths, &node, lab_program)?;
     }
     open_door(lab, lab_program).await?;
+    tokio::select! {
+        result = api_server(lab, progress) => result?,
+        error = plane.first_end() => return Err(error),
+    }
+    plane.start_controllers()?;
+    tokio::select! {
+        result = nodes(lab, images, progress) => result,
+        error = plane.first_end() => Err(error),
+    }
+}
+
+/// Waits for the API server.
+async fn api_server(lab: &Lab, progress: &Progress) -> Result<(), LabError> {
     let client = lab.client().await?;
     wait("an API server that is ready", PATIENCE, async || {
         let request = http_request("/readyz");
@@ -104,14 +123,20 @@ async fn start(
     })
     .await?;
     progress.say("the API server is ready");
-    give_proxy_its_rights(&client).await?;
-    if config.nodes == 0 {
+    Ok(())
+}
+
+/// Waits until the rest is of use: the nodes, and a pod on one of them.
+async fn nodes(lab: &Lab, images: &[PathBuf], progress: &Progress) -> Result<(), LabError> {
+    let client = lab.client().await?;
+    default_roles(&client).await?;
+    if lab.config.nodes == 0 {
         return Ok(());
     }
     load_images(lab, images).await?;
     connect_nodes(lab, &client).await?;
     nodes_ready(lab, &client).await?;
-    progress.say(&format!("{} nodes are Ready", config.nodes));
+    progress.say(&format!("{} nodes are Ready", lab.config.nodes));
     try_a_pod(&client).await?;
     progress.say("a pod runs");
     Ok(())
@@ -136,9 +161,9 @@ async fn open_door(lab: &Lab, lab_program: &Path) -> Result<(), LabError> {
     pki::admin(&lab.paths, &format!("https://127.0.0.1:{port}"))
 }
 
-/// The API server makes the role for kube-proxy by itself; clusters bind it to their kube-proxy's user, which
-/// for ours is the one of the role's own binding. Waits until that is there.
-async fn give_proxy_its_rights(client: &kube::Client) -> Result<(), LabError> {
+/// Waits until the API server has made the roles of the cluster's programs, and bound them to the users that
+/// their certificates name.
+async fn default_roles(client: &kube::Client) -> Result<(), LabError> {
     let api: Api<k8s_openapi::api::rbac::v1::ClusterRoleBinding> = Api::all(client.clone());
     wait("the API server's default roles", PATIENCE, async || {
         api.get("system:node-proxier").await.map(|_| ()).map_err(|error| error.to_string())
@@ -159,13 +184,16 @@ async fn load_images(lab: &Lab, images: &[PathBuf]) -> Result<(), LabError> {
 /// # Errors
 /// When a node does not take it.
 pub async fn load_image(lab: &Lab, image: &Path) -> Result<(), LabError> {
-    let copy = lab.paths.root().join("image.tar");
-    std::fs::copy(image, &copy).map_err(LabError::at(image))?;
+    // In the lab's folder every node sees it; a name of its own lets several be loaded at once.
+    let copy = tempfile::NamedTempFile::new_in(lab.paths.root()).map_err(LabError::at(lab.paths.root()))?;
+    std::fs::copy(image, copy.path()).map_err(LabError::at(image))?;
+    let inside = Path::new("/run/lab").join(copy.path().file_name().unwrap_or_default());
     let nodes = lab.config.node_names().into_iter().map(|node| {
-        let lab = lab.clone();
+        let (lab, inside) = (lab.clone(), inside.clone());
         async move {
             wait(&format!("{node} to take the image"), PATIENCE, async || {
-                let init = node::init(&lab.paths, &node).ok_or_else(|| format!("{node} is not running"))?;
+                let init =
+                    node::init(&lab.paths, &node).ok_or_else(|| node::not_running(&node).to_string())?;
                 let mut command = tokio::process::Command::new("nsenter");
                 command.args(["--target", &init.to_string(), "--mount", "--net", "--pid", "--"]);
                 command.args([
@@ -175,7 +203,7 @@ pub async fn load_image(lab: &Lab, image: &Path) -> Result<(), LabError> {
                     "--namespace",
                     "k8s.io",
                 ]);
-                command.args(["images", "import", "/run/lab/image.tar"]);
+                command.args(["images", "import"]).arg(&inside).kill_on_drop(true);
                 let output = command.output().await.map_err(|error| error.to_string())?;
                 if output.status.success() {
                     return Ok(());
@@ -186,7 +214,7 @@ pub async fn load_image(lab: &Lab, image: &Path) -> Result<(), LabError> {
         }
     });
     futures::future::try_join_all(nodes).await?;
-    std::fs::remove_file(&copy).map_err(LabError::at(copy))
+    copy.close().map_err(LabError::at(image))
 }
 
 /// Gives each node's pods the ranges that its Node object has, and routes them.

@@ -191,19 +191,18 @@ fn run(name: &str, task: Task) -> Result<ExitCode, LabError> {
             let (lab, node) = (Lab::attach(name)?, format!("node{number}"));
             lab.host(&node)?;
             match action {
-                NodeAction::Kill => {
-                    network::set_port(&lab.paths, &node, Network::Lan, false)?;
-                    if !lab.config.one_nic {
-                        network::set_port(&lab.paths, &node, Network::Mgmt, false)?;
-                    }
-                    node::kill_node(&lab.paths, &node)?;
-                }
-                NodeAction::Start => start_node(&lab, &node)?,
+                NodeAction::Kill => node::power_off(&lab.config, &lab.paths, &node)?,
+                NodeAction::Start => node::power_on(&lab.config, &lab.paths, &node, &this_program()?)?,
             }
         }
         Task::Link { state, node, network } => {
             let lab = Lab::attach(name)?;
             lab.host(&node)?;
+            if lab.config.one_nic && network == Network::Mgmt {
+                return Err(LabError::Machine(format!(
+                    "{node} has no link in the management network: the lab was started with --one-nic"
+                )));
+            }
             network::set_port(&lab.paths, &node, network, state == LinkState::Up)?;
         }
         Task::NodeInit { node, inner: false } => node_init::outer(&Lab::attach(name)?, &node)?,
@@ -220,17 +219,6 @@ fn block_on<T>(future: impl Future<Output = Result<T, LabError>>) -> Result<T, L
 
 fn this_program() -> Result<PathBuf, LabError> {
     std::env::current_exe().map_err(LabError::at("/proc/self/exe"))
-}
-
-fn start_node(lab: &Lab, node: &str) -> Result<(), LabError> {
-    if node::running(&lab.paths, node).is_some() {
-        return Err(LabError::State(format!("{node} is running")));
-    }
-    network::set_port(&lab.paths, node, Network::Lan, true)?;
-    if !lab.config.one_nic {
-        network::set_port(&lab.paths, node, Network::Mgmt, true)?;
-    }
-    node::start(&lab.config, &lab.paths, node, &this_program()?)
 }
 
 fn pack(
@@ -277,8 +265,7 @@ fn exec(lab: &Lab, host: &str, command: &[String]) -> Result<ExitCode, LabError>
     lab.host(host)?;
     let mut enter = Command::new("nsenter");
     if host.starts_with("node") {
-        let init =
-            node::init(&lab.paths, host).ok_or_else(|| LabError::State(format!("{host} is not running")))?;
+        let init = node::init(&lab.paths, host).ok_or_else(|| node::not_running(host))?;
         enter.args(["--target", &init.to_string(), "--mount", "--uts", "--ipc", "--net", "--pid", "--"]);
     } else {
         enter.arg(format!("--net={}", lab.paths.netns(host).display())).arg("--");
