@@ -17,7 +17,8 @@ help:
 	@echo 'make figures    latency, memory and sizes, measured in the cluster'
 
 demo: toolchain setup
-	@cargo build --quiet --locked -p ferrolb-tests --bin lab
+	@echo 'building the lab …'
+	@cargo build --locked -p ferrolb-tests --bin lab
 	@target/debug/lab --name demo demo $(if $(KEEP),--keep)
 
 test: toolchain setup check deny unit e2e

@@ -1,6 +1,6 @@
 //! Events on Services and pools: what `kubectl describe` shows of our decisions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
@@ -57,9 +57,12 @@ impl Events {
         self.complaints.remove(uid).is_some()
     }
 
-    /// Forgets complaints about objects that are gone.
-    pub fn keep_only(&mut self, there: impl Fn(&str) -> bool) {
-        self.complaints.retain(|uid, _| there(uid));
+    /// Forgets complaints about objects whose uid is not among `there`, which is asked for only if there are any.
+    pub fn keep_only(&mut self, there: impl FnOnce() -> BTreeSet<String>) {
+        if !self.complaints.is_empty() {
+            let there = there();
+            self.complaints.retain(|uid, _| there.contains(uid));
+        }
     }
 
     fn send(&self, type_: EventType, about: ObjectReference, reason: &str, action: &str, note: String) {

@@ -117,7 +117,12 @@ impl Controller {
     /// Says what is wrong with pools and why Services wait, each once.
     fn tell(&mut self, cluster: &Cluster, plan: &Plan) {
         let bad = &cluster.bad_pools;
-        for pool in self.stores.pools.state() {
+        let pools = self.stores.pools.state();
+        self.events.keep_only(|| {
+            let services = cluster.services.values().filter_map(|service| service.metadata.uid.clone());
+            services.chain(pools.iter().filter_map(|pool| pool.metadata.uid.clone())).collect()
+        });
+        for pool in pools {
             let Some(uid) = pool.uid() else { continue };
             match bad.iter().find(|bad| bad.pool.uid().as_ref() == Some(&uid)) {
                 Some(bad) => {

@@ -91,6 +91,8 @@ pub fn writes(services: &BTreeMap<ServiceKey, Arc<Service>>, snapshot: &Snapshot
         let (Some(service), Some(words)) = (services.get(key), snapshot.services.get(key)) else { continue };
         let give = match verdict {
             Verdict::Untouched => continue,
+            // Without our annotation nothing on it is ours, whatever its status shows.
+            Verdict::Released if service.allocated_from_pool().is_none() => continue,
             Verdict::Assigned(assignment) => Some(given(service, assignment)),
             Verdict::Released | Verdict::Pending(_) => None,
         };
@@ -235,7 +237,7 @@ mod tests {
     fn a_service_of_another_type_loses_our_annotation_and_one_without_it_is_left_alone() {
         let mut former = service("former", 1, None, &json!([]), Some("a"));
         former["spec"]["type"] = json!("ClusterIP");
-        let mut plain = service("plain", 2, None, &json!([]), None);
+        let mut plain = service("plain", 2, None, &json!([{"ip": "192.0.2.1"}]), None);
         plain["spec"]["type"] = json!("NodePort");
         let writes = planned(&["10.0.0.0/30"], &[former, plain]);
         assert_eq!(writes.now.len(), 1);
