@@ -48,6 +48,8 @@ pub struct Service {
     pub held: Vec<IpAddr>,
     /// Whether the status holds entries that are no address, or two of one family: to be written anew.
     pub held_is_broken: bool,
+    /// The pool from which the controller says that it gave them (`metallb.io/ip-allocated-from-pool`).
+    pub allocated_from: Option<String>,
     /// The pool asked for (`metallb.io/address-pool`).
     pub requested_pool: Option<String>,
     /// The addresses asked for.

@@ -29,6 +29,8 @@ pub const DEPRECATED_ALLOCATED_FROM_POOL: &str = "metallb.universe.tf/ip-allocat
 
 /// A node with this label, whatever its value, announces nothing.
 pub const EXCLUDE_NODE: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+/// What a node runs; its kubelet writes it.
+pub const OS: &str = "kubernetes.io/os";
 /// Ties an EndpointSlice to its Service.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 

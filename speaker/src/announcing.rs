@@ -74,6 +74,7 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
     links.mark_changed();
     loop {
         let more = announcing.act(clock());
+        announcing.retry(clock());
         let wait = announcing.wait(clock());
         tokio::select! {
             biased;
@@ -87,10 +88,10 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
                 announcing.handle_links(links, clock());
             }
             (link, result) = announcing.receive() => announcing.handle_received(link, result, clock()),
-            () = std::future::ready(()), if more => {}
-            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {
-                announcing.handle_timer(clock());
-            }
+            // Through the scheduler, so that a backlog does not keep SIGTERM, which shares this task, from being seen.
+            () = tokio::task::yield_now(), if more => {}
+            // What is due is done at the top of the loop.
+            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
         }
     }
     announcing.report.ended();
@@ -137,6 +138,9 @@ impl<D: Datalink> Announcing<D> {
                         let name = self.name(link);
                         tracing::debug!(interface = name, ip = %address, %error, "a frame was not sent");
                         self.metrics.send_failed(name);
+                        if is_gone(&error) {
+                            self.handle_received(link, Err(error), now);
+                        }
                     }
                 },
                 Some(Effect::Announcing { address, links }) => {
@@ -196,7 +200,9 @@ impl<D: Datalink> Announcing<D> {
         self.tell_readiness();
     }
 
-    fn handle_timer(&mut self, now: Duration) {
+    /// Opens again what could not be opened, when its time has come: at each turn, so that frames that never end
+    /// on one link do not keep another one closed.
+    fn retry(&mut self, now: Duration) {
         if self.ports.retry().is_some_and(|at| at <= now) {
             self.ports.reconcile(&self.links, now);
             self.announcer.handle_links(self.ports.usable(&self.links), now);
@@ -228,6 +234,11 @@ fn handle_frame(announcer: &mut Announcer, metrics: &Metrics, link: LinkIndex, f
 fn is_passing(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     matches!(code, Some(libc::ENETDOWN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR | libc::EAGAIN))
+}
+
+/// Whether the error says that the socket's link was deleted. Another one of its index is another link.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENODEV))
 }
 
 /// Says in words why a socket cannot be opened, and what to do.

@@ -66,8 +66,12 @@ impl Stores {
 
     fn snapshot(&self, lb_class: Option<&str>, problems: &mut Problems) -> Snapshot {
         let slices = self.slices.state();
+        let stored = self.pools.state();
+        let count = stored.len();
+        let pools = problems.usable("IPAddressPool", stored, IPAddressPool::to_core);
         Snapshot {
-            pools: problems.usable("IPAddressPool", self.pools.state(), IPAddressPool::to_core),
+            some_pools_unusable: pools.len() < count,
+            pools,
             advertisements: problems.usable(
                 "L2Advertisement",
                 self.advertisements.state(),
@@ -99,8 +103,9 @@ fn candidates(
     candidates.into_values().collect()
 }
 
-/// Keeps `elected` equal to what the stores say, until `shutdown`.
+/// Keeps `elected` equal to what the stores say, until `shutdown`. `node` is this node's name.
 pub async fn elect(
+    node: String,
     stores: Stores,
     args: CommonArgs,
     changes: Changes,
@@ -112,7 +117,14 @@ pub async fn elect(
         return;
     }
     loop {
-        let outcome = decide(&stores.snapshot(args.lb_class(), &mut problems));
+        let snapshot = stores.snapshot(args.lb_class(), &mut problems);
+        if !snapshot.nodes.iter().any(|known| known.name == node) {
+            problems.note(format!(
+                "no Node is called {node:?}, so this speaker is never elected: set --node-name to this node's name as \
+                 in kubectl get nodes"
+            ));
+        }
+        let outcome = decide(&snapshot);
         problems.told();
         elected.send_if_modified(|known| {
             let changed = known.as_deref() != Some(&outcome);
@@ -158,6 +170,10 @@ impl Problems {
             }
         }
         usable
+    }
+
+    fn note(&mut self, problem: String) {
+        self.now.insert(problem);
     }
 
     /// Logs what is new, and forgets what is mended.

@@ -43,7 +43,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), ClientError> {
     let watcher = Watcher { context: context.clone(), changes: Changes::default() };
     let stores = cluster::Stores::watch(&client, &common, &watcher);
     let (elected, outcome) = watch::channel(None);
-    let electing = cluster::elect(stores, common, watcher.changes, elected, context.clone());
+    let electing = cluster::elect(node.clone(), stores, common, watcher.changes, elected, context.clone());
 
     let (found, links) = watch::channel(None);
     let following = links::follow(exclude_interfaces, found, context.shutdown.clone());

@@ -82,9 +82,10 @@ impl Report {
     }
 
     fn stopped(&mut self, address: IpAddr, outcome: &Outcome) {
+        // Also of an address that was lost before it was announced: it may have been asked for.
+        self.metrics.forget(address);
         let Some(services) = self.announced.remove(&address) else { return };
         services.iter().for_each(|service| self.metrics.stopped(service, &self.node, address));
-        self.metrics.forget(address);
         let why = self.why_not(address, &services, outcome);
         tracing::info!(ip = %address, services = names(&services), why, "no longer announcing");
     }

@@ -301,7 +301,7 @@ fn the_owner_answers_and_announces_and_a_former_owner_is_silent() {
 }
 
 #[test]
-fn a_link_that_changes_is_followed_within_200_ms() {
+fn a_link_that_changes_is_followed_at_once() {
     if enter_namespace().is_none() {
         return;
     }
@@ -335,7 +335,8 @@ fn a_link_that_changes_is_followed_within_200_ms() {
 
         for (what, time) in [("up", up), ("flap", flap), ("MAC", changed)] {
             println!("{what}: announced after {time:?}");
-            assert!(time < Duration::from_millis(200), "{what}: announced after {time:?}");
+            // Not with the next round, which is more than a second later.
+            assert!(time < Duration::from_secs(1), "{what}: announced after {time:?}");
         }
 
         // Deleted and made anew.

@@ -26,6 +26,7 @@ pub(super) fn service(name: &str, created: i64) -> Service {
         policy: FamilyPolicy::SingleStack,
         held: vec![],
         held_is_broken: false,
+        allocated_from: None,
         requested_pool: None,
         requested: Requested::Nothing,
         external_ips: BTreeSet::new(),

@@ -11,7 +11,9 @@
 //! ```
 //!
 //! Until speakers hear each other, the API is the only witness of a node's health, and so a node that is
-//! not `Ready` is not eligible. That is stricter than MetalLB, whose speakers watch each other instead.
+//! not `Ready` is not eligible. That is stricter than MetalLB, whose speakers watch each other instead. Where
+//! no node left is `Ready`, though, readiness tells nothing about which of them works (a single node whose
+//! kubelet has a hiccup still serves), and silence would help nobody: then all of them count.
 
 mod node;
 mod outcome;
@@ -81,8 +83,6 @@ pub enum Nobody {
     AllExcluded,
     /// Each node left has the condition `NetworkUnavailable`.
     NoNetwork,
-    /// No node left is `Ready`.
-    NoneReady,
     /// `externalTrafficPolicy: Local`, and no node left has a serving endpoint.
     NoLocalEndpoint,
 }
@@ -101,7 +101,6 @@ impl fmt::Display for Nobody {
                 "could go to excluded nodes only (label node.kubernetes.io/exclude-from-external-load-balancers)"
             }
             Nobody::NoNetwork => "could go to nodes with NetworkUnavailable only",
-            Nobody::NoneReady => "could go to nodes that are not Ready only",
             Nobody::NoLocalEndpoint => {
                 "has externalTrafficPolicy Local and no serving endpoint on a node that may announce it"
             }
@@ -152,8 +151,8 @@ impl<'a> Ranking<'a> {
 /// 4. a node is selected by at least one of them;
 /// 5. it does not bear the exclude label;
 /// 6. its network is available;
-/// 7. it is `Ready`;
-/// 8. with `externalTrafficPolicy: Local`, an endpoint serves on it.
+/// 7. with `externalTrafficPolicy: Local`, an endpoint serves on it;
+/// 8. it is `Ready`, if any node left is.
 ///
 /// The order is: the higher preference first (the sum of the matching weights over the advertisements that
 /// select the node), then SHA-256 of `node#address`, bytewise ascending, where the address is the
@@ -187,8 +186,10 @@ pub fn elect<'a>(
     keep(&mut nodes, selected, Nobody::NoNodeSelected)?;
     keep(&mut nodes, |node| !node.excluded, Nobody::AllExcluded)?;
     keep(&mut nodes, |node| node.network_available, Nobody::NoNetwork)?;
-    keep(&mut nodes, |node| node.ready, Nobody::NoneReady)?;
     keep(&mut nodes, local, Nobody::NoLocalEndpoint)?;
+    if nodes.iter().any(|node| node.ready) {
+        nodes.retain(|node| node.ready);
+    }
 
     nodes.sort_by_cached_key(|node| (Reverse(preference(node, &advertisements)), hash(&node.name, first)));
     Ok(Ranking { nodes, advertisements })

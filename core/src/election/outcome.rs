@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::advertisement::Advertisement;
+use crate::net::AddressRange;
 use crate::pool::Pool;
+use crate::selector::Labels;
 use crate::service::{Service, ServiceKey};
 
 use super::{Endpoints, Interfaces, Nobody, Node, elect};
@@ -14,6 +16,8 @@ use super::{Endpoints, Interfaces, Nobody, Node, elect};
 pub struct Snapshot {
     /// The pools, by unique names.
     pub pools: Vec<Pool>,
+    /// Whether there are more pools, that cannot be read. An address outside all pools may then be one of theirs.
+    pub some_pools_unusable: bool,
     /// The advertisements.
     pub advertisements: Vec<Advertisement>,
     /// The Services, of any type.
@@ -76,6 +80,11 @@ struct Claim<'a> {
 
 /// Elects the owner of every address.
 ///
+/// The controller leaves an address alone while it cannot judge it: no pool is known at all, or some pool
+/// cannot be read ([`crate::allocate::plan`]). Then an address outside all pools counts as one of the pool that
+/// the controller noted on the Service, so that it does not fall silent. At any other time an address must lie
+/// in a pool: whoever can write a Service's status could else make nodes answer for any address.
+///
 /// Services that share an address elect the same node, because they share the address that is hashed.
 /// Where they do not (they are advertised differently, say, or hold different first addresses), the oldest
 /// one's election decides, then the name: two nodes that answer for one address would be worse than
@@ -84,7 +93,10 @@ pub fn decide(snapshot: &Snapshot) -> Outcome {
     let mut outcome = Outcome::default();
     let mut claims: BTreeMap<IpAddr, Vec<Claim<'_>>> = BTreeMap::new();
     for Candidate { service, endpoints } in &snapshot.services {
-        match elect(service, endpoints, &snapshot.pools, &snapshot.advertisements, &snapshot.nodes) {
+        let noted = noted_pool(snapshot, service);
+        let pools = noted.as_slice();
+        let pools = if pools.is_empty() { &snapshot.pools } else { pools };
+        match elect(service, endpoints, pools, &snapshot.advertisements, &snapshot.nodes) {
             Ok(ranking) => {
                 for address in &service.held {
                     claims.entry(*address).or_default().push(Claim { service, ranking: ranking.clone() });
@@ -100,6 +112,26 @@ pub fn decide(snapshot: &Snapshot) -> Outcome {
         outcome.owners.extend(settle(&claims).map(|owner| (address, owner)));
     }
     outcome
+}
+
+/// The pool that the controller noted on a Service whose addresses are of no known pool, while pools are missing.
+/// Its labels are not known, so advertisements speak of it by name, or of all pools.
+fn noted_pool(snapshot: &Snapshot, service: &Service) -> Option<Pool> {
+    let missing = snapshot.pools.is_empty() || snapshot.some_pools_unusable;
+    let known = |held: &IpAddr| {
+        snapshot.pools.iter().any(|pool| pool.ranges.iter().any(|range| range.contains(*held)))
+    };
+    if !missing || service.held.iter().any(known) {
+        return None;
+    }
+    Some(Pool {
+        name: service.allocated_from.clone()?,
+        labels: Labels::new(),
+        ranges: service.held.iter().map(|held| AddressRange::from(*held)).collect(),
+        auto_assign: false,
+        avoid_buggy_ips: false,
+        pinned: None,
+    })
 }
 
 /// The one owner of an address that these Services have.

@@ -72,6 +72,7 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
     });
     let advertisements = prop::collection::vec(any_advertisement(), 0..4);
     (candidates, advertisements, any_nodes()).prop_map(|(services, advertisements, nodes)| Snapshot {
+        some_pools_unusable: false,
         pools: vec![pool("lan", &["10.0.0.0/24", "fd00::/64"]), pool("other", &["10.0.0.2/32"])],
         advertisements,
         services,
@@ -82,15 +83,16 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
 /// The snapshot, and the same with every list in another order.
 fn shuffled() -> impl Strategy<Value = (Snapshot, Snapshot)> {
     any_snapshot().prop_flat_map(|snapshot| {
-        let Snapshot { pools, advertisements, services, nodes } = snapshot.clone();
+        let Snapshot { pools, some_pools_unusable, advertisements, services, nodes } = snapshot.clone();
         let other = (
             Just(pools).prop_shuffle(),
             Just(advertisements).prop_shuffle(),
             Just(services).prop_shuffle(),
             Just(nodes).prop_shuffle(),
         )
-            .prop_map(|(pools, advertisements, services, nodes)| Snapshot {
+            .prop_map(move |(pools, advertisements, services, nodes)| Snapshot {
                 pools,
+                some_pools_unusable,
                 advertisements,
                 services,
                 nodes,
@@ -126,15 +128,18 @@ proptest! {
             let elected =
                 elect(service, endpoints, &snapshot.pools, &snapshot.advertisements, &snapshot.nodes);
             // Eligibility said once more, in other words: what must be true of every node in the ranking.
-            let eligible: BTreeSet<&str> = snapshot.nodes.iter().filter(|node| {
-                node.ready && node.network_available && !node.excluded
+            let able: Vec<_> = snapshot.nodes.iter().filter(|node| {
+                node.network_available && !node.excluded
                     && (!service.local_traffic_only || endpoints.nodes.contains(&node.name))
                     && snapshot.advertisements.iter().any(|ad| {
                         // "lan" covers all addresses of this world and comes first by name.
                         (ad.pools.is_empty() || ad.pools.contains("lan"))
                             && ad.covers_service(&service.labels) && ad.covers_node(&node.labels)
                     })
-            }).map(|node| node.name.as_str()).collect();
+            }).collect();
+            let some_ready = able.iter().any(|node| node.ready);
+            let eligible: BTreeSet<&str> =
+                able.iter().filter(|node| node.ready || !some_ready).map(|node| node.name.as_str()).collect();
             match elected {
                 Ok(ranking) => {
                     let ranked: BTreeSet<&str> = ranking.nodes().iter().map(|node| node.name.as_str()).collect();

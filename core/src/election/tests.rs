@@ -44,6 +44,7 @@ pub(super) fn service(name: &str, held: &[&str]) -> Service {
         policy: FamilyPolicy::SingleStack,
         held,
         held_is_broken: false,
+        allocated_from: None,
         requested_pool: None,
         requested: Requested::Nothing,
         external_ips: BTreeSet::new(),
@@ -144,7 +145,7 @@ fn both_addresses_of_a_service_follow_the_first() {
 #[test]
 fn each_step_that_leaves_no_node_says_so() {
     type Break = fn(&mut World);
-    let steps: [(Break, Nobody); 15] = [
+    let steps: [(Break, Nobody); 14] = [
         (|w| w.service.role = Role::NotLoadBalanced, Nobody::NotOurs),
         (|w| w.service.role = Role::Foreign, Nobody::NotOurs),
         (|w| w.service.held.clear(), Nobody::NoAddress),
@@ -158,7 +159,6 @@ fn each_step_that_leaves_no_node_says_so() {
         (|w| w.advertisements[0].node_selectors = vec![exists("edge")], Nobody::NoNodeSelected),
         (|w| w.nodes.iter_mut().for_each(|node| node.excluded = true), Nobody::AllExcluded),
         (|w| w.nodes.iter_mut().for_each(|node| node.network_available = false), Nobody::NoNetwork),
-        (|w| w.nodes.iter_mut().for_each(|node| node.ready = false), Nobody::NoneReady),
         (|w| w.service.local_traffic_only = true, Nobody::NoLocalEndpoint),
     ];
     for (number, (break_it, why)) in steps.into_iter().enumerate() {
@@ -268,6 +268,7 @@ fn snapshot(services: Vec<Candidate>) -> Snapshot {
     Snapshot {
         pools: vec![pool("lan", &["10.0.0.0/24", "fd00::/64"])],
         advertisements: vec![Advertisement::default()],
+        some_pools_unusable: false,
         services,
         nodes: ["node-a", "node-b", "node-c"].map(node).into(),
     }
@@ -303,6 +304,44 @@ fn the_outcome_names_owners_and_why_there_is_none() {
     ];
     assert_eq!(outcome.desired("node-b"), mine.into());
     assert_eq!(outcome.desired("node-a"), [].into());
+}
+
+#[test]
+fn where_no_node_is_ready_readiness_decides_nothing() {
+    let mut world = World::new("10.0.0.1", &["node-a", "node-b", "node-c"]);
+    world.nodes.iter_mut().for_each(|node| node.ready = false);
+    assert_eq!(world.elect().unwrap(), ["node-b", "node-a", "node-c"]);
+    // Those left count, not all: with Local traffic the one ready node has no endpoint.
+    world.nodes[0].ready = true;
+    assert_eq!(world.elect().unwrap(), ["node-a"]);
+    world.endpoints = serving(&["node-c"]);
+    world.service.local_traffic_only = true;
+    assert_eq!(world.elect().unwrap(), ["node-c"]);
+}
+
+#[test]
+fn while_pools_are_missing_the_noted_pool_counts_and_else_it_does_not() {
+    let noted = Service { allocated_from: Some("gone".into()), ..service("web", &["10.9.0.1"]) };
+    let held: IpAddr = "10.9.0.1".parse().unwrap();
+    let mut world = snapshot(vec![candidate(noted.clone())]);
+    assert_eq!(decide(&world).nobody[&noted.key], Nobody::NoPool, "all pools are known, and none has it");
+
+    world.some_pools_unusable = true;
+    assert_eq!(decide(&world).owners[&held].node, "node-b", "the order is that of any address");
+    world.advertisements[0].pools = ["other".to_owned()].into();
+    assert_eq!(
+        decide(&world).nobody[&noted.key],
+        Nobody::NotAdvertised,
+        "the advertisement is of another pool"
+    );
+    world.advertisements[0].pools = ["gone".to_owned()].into();
+    assert!(decide(&world).owners.contains_key(&held));
+
+    world.some_pools_unusable = false;
+    world.pools.clear();
+    assert!(decide(&world).owners.contains_key(&held), "no pool is known at all");
+    world.services[0].service.allocated_from = None;
+    assert_eq!(decide(&world).nobody[&noted.key], Nobody::NoPool, "the controller did not give it");
 }
 
 #[test]

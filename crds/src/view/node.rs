@@ -51,7 +51,7 @@ impl Node {
             labels: self.metadata.labels.clone().unwrap_or_default(),
             ready: self.ready(),
             network_available: self.network_available(),
-            excluded: self.excluded(),
+            excluded: self.excluded() || self.runs_no_speaker(),
         })
     }
 
@@ -68,6 +68,12 @@ impl Node {
     /// Whether the label [`names::EXCLUDE_NODE`] is there, with any value.
     pub fn excluded(&self) -> bool {
         self.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(names::EXCLUDE_NODE))
+    }
+
+    /// Whether the node is known to run something else than Linux, where there is no speaker.
+    fn runs_no_speaker(&self) -> bool {
+        let system = self.metadata.labels.as_ref().and_then(|labels| labels.get(names::OS));
+        system.is_some_and(|system| system != "linux")
     }
 
     fn condition(&self, kind: &str) -> bool {

@@ -29,6 +29,8 @@ pub use exclude::{DEFAULT as DEFAULT_EXCLUDED, Excluded, ExcludedError};
 const RESYNC: Duration = Duration::from_secs(60);
 /// How long to wait before netlink is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long a list may take. After an overrun its end may never be told.
+const LIST: Duration = Duration::from_secs(5);
 
 /// What a link that frames can leave by is: administratively up, with carrier, and running. The last
 /// comes after the second: for up to a second after the carrier the kernel may still throw away, without a
@@ -45,7 +47,9 @@ enum LinksError {
     Open(#[from] std::io::Error),
     #[error("cannot list the interfaces: {0}")]
     List(#[from] rtnetlink::Error),
-    #[error("the netlink socket for events was closed")]
+    #[error("the kernel did not finish listing the interfaces within {} s", LIST.as_secs())]
+    Late,
+    #[error("a netlink socket was closed")]
     Closed,
 }
 
@@ -75,9 +79,15 @@ async fn follow_once(
     let (connection, _handle, mut events) = new_multicast_connection(&[MulticastGroup::Link])?;
     let _events = Task(tokio::spawn(connection));
     let (connection, handle, _) = new_connection()?;
-    let _requests = Task(tokio::spawn(connection));
+    let requests = Task(tokio::spawn(connection));
     loop {
-        let messages: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
+        let list = handle.link().get().execute().try_collect();
+        let messages: Vec<LinkMessage> =
+            tokio::time::timeout(LIST, list).await.map_err(|_| LinksError::Late)??;
+        if requests.0.is_finished() {
+            // The connection broke off, and the list with it: what is missing from it may well be there.
+            return Err(LinksError::Closed);
+        }
         let usable = messages.iter().filter_map(|message| usable(message, excluded));
         let usable: BTreeMap<_, _> = usable.map(|(index, link)| (index, downs.add_to(index, link))).collect();
         if std::mem::take(failing) {
