@@ -132,6 +132,13 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_does_not_run_linux_has_no_speaker() {
+        let of = |labels| node(&labels, &json!([])).to_core().unwrap().excluded;
+        assert!(of(json!({names::OS: "windows"})));
+        assert!(!of(json!({names::OS: "linux"})) && !of(json!({})));
+    }
+
+    #[test]
     fn in_cores_words() {
         let made = node(&json!({"zone": "a"}), &json!([{"type": "Ready", "status": "True"}])).to_core();
         let expected = election::Node {

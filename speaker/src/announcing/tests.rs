@@ -316,6 +316,44 @@ fn frames_that_the_kernel_does_not_take_are_counted_and_let_go() {
 }
 
 #[test]
+fn a_backlog_lets_others_have_their_turn() {
+    const ADDRESSES: u16 = 10_000;
+    with_loop(|world| async move {
+        let address = |number: u16| IpAddr::from([10, 1, number.to_be_bytes()[0], number.to_be_bytes()[1]]);
+        let one = owned_by("node-1").unwrap().owners[&IpAddr::from(VIP)].clone();
+        let owners = (0..ADDRESSES).map(|number| (address(number), one.clone())).collect();
+        world.elected.send_replace(Some(Arc::new(Outcome { owners, nobody: BTreeMap::new() })));
+        world.links.send_replace(lan());
+        // Whoever shares the task with the loop, as SIGTERM does, gets a turn in the middle of the work.
+        while world.network.0.borrow().sent.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let sent = world.network.0.borrow().sent.len();
+        assert!(sent < 2 * usize::from(ADDRESSES), "all {sent} announcements went out first");
+        world.shutdown.cancel();
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        let after = world.network.0.borrow().sent.len();
+        assert!(after < 2 * usize::from(ADDRESSES), "it went on after it was asked to end");
+    });
+}
+
+#[test]
+fn a_socket_whose_link_is_gone_is_opened_again() {
+    with_loop(|world| async move {
+        world.network.0.borrow_mut().send_error = Some(libc::ENXIO);
+        world.elected.send_replace(owned_by("node-1"));
+        world.links.send_replace(lan());
+        settle().await;
+        assert_eq!(world.network.0.borrow().opened, [LAN]);
+        world.network.0.borrow_mut().send_error = None;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(world.network.0.borrow().opened, [LAN, LAN]);
+        assert!(!world.network.sent_frames().is_empty(), "it announces on the new socket");
+    });
+}
+
+#[test]
 fn a_flood_on_one_link_does_not_silence_another() {
     with_loop(|world| async move {
         world.elected.send_replace(owned_by("node-1"));
