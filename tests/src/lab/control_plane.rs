@@ -127,6 +127,8 @@ fn controller_manager(paths: &Paths) -> Vec<String> {
         format!("--root-ca-file={}", pki("ca.crt")),
         format!("--service-account-private-key-file={}", pki("service-accounts.key")),
         "--use-service-account-credentials=true".into(),
+        // It makes this folder, by default in the machine's own /usr.
+        format!("--flex-volume-plugin-dir={}", paths.root().join("volume-plugins").display()),
         "--allocate-node-cidrs=true".into(),
         "--cluster-cidr=10.244.0.0/16,fd44::/48".into(),
         "--service-cluster-ip-range=10.96.0.0/16,fd96::/108".into(),
