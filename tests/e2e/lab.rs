@@ -17,6 +17,14 @@ const LAST_READY: &str =
 /// A lab that is taken down at the end, also of a failed test.
 struct Guard(&'static str);
 
+impl Guard {
+    /// An earlier run that was killed may have left one; it is taken down first.
+    fn new(name: &'static str) -> Self {
+        must(lab(name, &["down"]));
+        Guard(name)
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
         let _ = lab(self.0, &["down"]).status();
@@ -62,7 +70,7 @@ fn down_leaves_nothing_and_two_labs_live_side_by_side() {
     if !root() {
         return;
     }
-    let (_one, _two) = (Guard("testa"), Guard("testb"));
+    let (_one, _two) = (Guard::new("testa"), Guard::new("testb"));
     must(lab("testa", &["up", "--nodes", "1"]));
     must(lab("testb", &["up", "--nodes", "0"]));
     let nodes = |name| must(lab(name, &["kubectl", "get", "nodes", "-o", "name"]));
@@ -180,7 +188,7 @@ fn a_node_can_be_killed_and_started_and_its_cable_pulled() {
     if !root() {
         return;
     }
-    let _guard = Guard("testn");
+    let _guard = Guard::new("testn");
     must(lab("testn", &["up", "--nodes", "1", "--one-nic"]));
     let processes = || Remains::of(&Paths::of("testn")).processes;
     let has = |what: &str| processes().iter().any(|(_, line)| line.contains(what));
@@ -225,7 +233,7 @@ fn what_a_killed_starter_leaves_is_taken_down() {
     if !root() {
         return;
     }
-    let _guard = Guard("testk");
+    let _guard = Guard::new("testk");
     let mut starter = lab("testk", &["up", "--nodes", "1"]);
     let mut starter = starter.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the lab program");
     // Killed in the middle: the node is there, and the starter waits for it.
@@ -247,7 +255,7 @@ fn a_failed_start_leaves_nothing_and_says_why() {
     if !root() {
         return;
     }
-    let _guard = Guard("testf");
+    let _guard = Guard::new("testf");
     // Programs that end at once: the API server never comes.
     let folder = tempfile::tempdir().expect("a folder");
     let names = [
@@ -281,7 +289,7 @@ fn an_interrupted_start_takes_down_what_it_started() {
     if !root() {
         return;
     }
-    let _guard = Guard("testi");
+    let _guard = Guard::new("testi");
     for signal in [nix::sys::signal::Signal::SIGINT, nix::sys::signal::Signal::SIGTERM] {
         let starter =
             lab("testi", &["up", "--nodes", "1"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn();

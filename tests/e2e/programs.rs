@@ -28,6 +28,8 @@ impl ControlPlane {
             left_out("the lab needs root");
             return None;
         }
+        // An earlier run that was killed may have left one.
+        ferrolb_tests::lab::down::down(&Paths::of(LAB)).expect("nothing in the way");
         let mut up = Command::new(env!("CARGO_BIN_EXE_lab"));
         process::run(up.args(["--name", LAB, "up", "--nodes", "0"])).expect("a control plane");
         let lab = Lab::attach(LAB).expect("the lab");

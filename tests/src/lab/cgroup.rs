@@ -65,12 +65,16 @@ pub fn make(paths: &Paths, node: &str) -> Result<(), LabError> {
     Ok(())
 }
 
-/// Hands the controllers on to the children of `folder` (version 2).
+/// Hands all controllers on to the children of `folder` (version 2): the kubelet wants each that the machine has,
+/// hugetlb too.
 fn delegate(folder: &Path) -> Result<(), LabError> {
     let file = folder.join("cgroup.subtree_control");
     let offered = std::fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
-    for controller in offered.split_whitespace().filter(|one| CONTROLLERS.contains(one) || *one == "io") {
-        std::fs::write(&file, format!("+{controller}")).map_err(LabError::at(&file))?;
+    for controller in offered.split_whitespace() {
+        let handed = std::fs::write(&file, format!("+{controller}"));
+        if CONTROLLERS.contains(&controller) {
+            handed.map_err(LabError::at(&file))?;
+        }
     }
     Ok(())
 }
@@ -103,5 +107,6 @@ fn children_first(folder: &Path, found: &mut Vec<PathBuf>) {
 /// The processes in a cgroup.
 pub fn processes(folder: &Path) -> Vec<i32> {
     let list = std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-    list.lines().filter_map(|line| line.parse().ok()).collect()
+    // The kernel writes 0 for a process that this one cannot name; to kill 0 would be to kill ourselves.
+    list.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
 }

@@ -151,6 +151,8 @@ impl Lab {
             .await
             .map_err(|error| LabError::State(error.to_string()))?;
         config.default_retry = false;
+        // The lab is on this machine, whatever proxy the environment names for the rest of the world.
+        config.proxy_url = None;
         kube::Client::try_from(config).map_err(|error| LabError::State(error.to_string()))
     }
 

@@ -40,8 +40,10 @@ pub async fn up(
     take_down(&lab.paths, &lock)?;
 
     let started = tokio::select! {
-        result = start(&lab, lab_program, &binaries, &images, progress) => result,
+        // In this order: signals are listened for before anything is started.
+        biased;
         () = interrupted() => Err(LabError::Interrupted),
+        result = start(&lab, lab_program, &binaries, &images, progress) => result,
     };
     match started {
         Ok(()) => Ok(lab),
