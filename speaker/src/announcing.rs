@@ -1,14 +1,15 @@
 //! The loop that owns the announcer, the sockets and the timer.
 //!
 //! One task does all of it, so nothing is locked and the order of things is fixed. Each turn sends what is
-//! due, at most twice `BURST` frames, answers before announcements; then takes one input, the first of:
+//! due, at most twice `BURST` frames, answers before announcements; opens the sockets whose time has come to be
+//! tried again; then takes one input, the first of:
 //! 1. the end (SIGTERM): it drops the sockets, and with them every word about our addresses;
 //! 2. news: another outcome of the election, other links. What is lost falls silent before any other frame
 //!    is heard or sent;
 //! 3. received frames, those that are there on one link, at most `BURST`: so that there is always room
 //!    to answer them all and to announce as well, in the next turn;
 //! 4. more to send;
-//! 5. the timer: the next announcement, or a socket that could not be opened.
+//! 5. the timer: the next announcement, or the next try of a socket.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;

@@ -118,12 +118,7 @@ pub async fn elect(
     }
     loop {
         let snapshot = stores.snapshot(args.lb_class(), &mut problems);
-        if !snapshot.nodes.iter().any(|known| known.name == node) {
-            problems.note(format!(
-                "no Node is called {node:?}, so this speaker is never elected: set --node-name to this node's name as \
-                 in kubectl get nodes"
-            ));
-        }
+        problems.check_node(&node, &snapshot);
         let outcome = decide(&snapshot);
         problems.told();
         elected.send_if_modified(|known| {
@@ -172,8 +167,14 @@ impl Problems {
         usable
     }
 
-    fn note(&mut self, problem: String) {
-        self.now.insert(problem);
+    /// Whether there is a Node of this speaker's name: without one it never owns anything.
+    fn check_node(&mut self, node: &str, snapshot: &Snapshot) {
+        if !snapshot.nodes.iter().any(|known| known.name == node) {
+            self.now.insert(format!(
+                "no Node is called {node:?}, so this speaker announces nothing: set --node-name to this node's name \
+                 in `kubectl get nodes`"
+            ));
+        }
     }
 
     /// Logs what is new, and forgets what is mended.

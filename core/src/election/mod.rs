@@ -7,7 +7,9 @@
 //! ```text
 //!  Snapshot ──► decide ──► Outcome ──► desired(me): what this node answers for
 //!                 │
-//!                 └─ elect, for each Service: Ranking (eligible nodes, owner first) or Nobody (why)
+//!                 └─ for each Service: its owner among the eligible nodes, or Nobody (why)
+//!
+//!  elect: the same for one Service, with all its eligible nodes in order (Ranking)
 //! ```
 //!
 //! Until speakers hear each other, the API is the only witness of a node's health, and so a node that is
@@ -129,30 +131,40 @@ impl<'a> Ranking<'a> {
     /// The links on which `node` announces: the union over the advertisements that select it, where one
     /// without `interfaces` means all. `None` when no advertisement selects the node.
     pub fn interfaces(&self, node: &Node) -> Option<Interfaces> {
-        self.advertisements
-            .iter()
-            .filter(|ad| ad.covers_node(&node.labels))
-            .map(|ad| match ad.interfaces.is_empty() {
-                true => Interfaces::All,
-                false => Interfaces::Only(ad.interfaces.clone()),
-            })
-            .reduce(Interfaces::union)
+        interfaces(node, &self.advertisements)
     }
 }
 
-/// The nodes that may answer for `service`, in order.
+/// The links on which `node` announces by these advertisements; see [`Ranking::interfaces`].
+fn interfaces(node: &Node, advertisements: &[&Advertisement]) -> Option<Interfaces> {
+    advertisements
+        .iter()
+        .filter(|ad| ad.covers_node(&node.labels))
+        .map(|ad| match ad.interfaces.is_empty() {
+            true => Interfaces::All,
+            false => Interfaces::Only(ad.interfaces.clone()),
+        })
+        .reduce(Interfaces::union)
+}
+
+/// The nodes that may answer for a Service, in order. Of the snapshot's Services only this one is read.
 ///
 /// Eligibility, in the order of the lines below:
 /// 1. the Service is a LoadBalancer of our class, and its status has addresses, all readable, in one pool
 ///    (the pool's selectors are not asked again: whether the Service may have them is the controller's
 ///    question; nor is `spec.externalIPs`, which is never answered for);
-/// 2. an endpoint serves, somewhere: else the address would lead nowhere;
-/// 3. advertisements are those that speak of the pool and of the Service's labels;
-/// 4. a node is selected by at least one of them;
-/// 5. it does not bear the exclude label;
-/// 6. its network is available;
-/// 7. with `externalTrafficPolicy: Local`, an endpoint serves on it;
-/// 8. it is `Ready`, if any node left is.
+/// 2. where no pool has any of them and pools are missing (none is known at all, or some cannot be read), the
+///    pool is the one that the controller noted on the Service: the controller leaves such addresses alone
+///    ([`crate::allocate::plan`]), so they must not fall silent either. Only then: whoever can write a Service's
+///    status could else make nodes answer for any address;
+/// 3. an endpoint serves, somewhere: else the address would lead nowhere;
+/// 4. advertisements are those that speak of the pool and of the Service's labels; the labels of a pool that was
+///    only noted are not known, so that they speak of it by its name, or of all pools;
+/// 5. a node is selected by at least one of them;
+/// 6. it does not bear the exclude label;
+/// 7. its network is available;
+/// 8. with `externalTrafficPolicy: Local`, an endpoint serves on it;
+/// 9. it is `Ready`, if any node left is.
 ///
 /// The order is: the higher preference first (the sum of the matching weights over the advertisements that
 /// select the node), then SHA-256 of `node#address`, bytewise ascending, where the address is the
@@ -161,26 +173,52 @@ impl<'a> Ranking<'a> {
 ///
 /// # Errors
 /// [`Nobody`] names the step after which no node was left.
-pub fn elect<'a>(
-    service: &Service,
-    endpoints: &Endpoints,
-    pools: &[Pool],
-    advertisements: &'a [Advertisement],
-    nodes: &'a [Node],
-) -> Result<Ranking<'a>, Nobody> {
-    let (pool, first) = held_pool(service, pools)?;
+pub fn elect<'a>(candidate: &Candidate, snapshot: &'a Snapshot) -> Result<Ranking<'a>, Nobody> {
+    let Eligible { first, mut nodes, advertisements } = eligible(candidate, snapshot)?;
+    nodes.sort_by_cached_key(|node| (Reverse(preference(node, &advertisements)), hash(&node.name, first)));
+    Ok(Ranking { nodes, advertisements })
+}
+
+/// What [`elect`] puts in order.
+struct Eligible<'a> {
+    /// The address that is hashed.
+    first: IpAddr,
+    /// At least one.
+    nodes: Vec<&'a Node>,
+    /// Those that speak of the Service.
+    advertisements: Vec<&'a Advertisement>,
+}
+
+impl<'a> Eligible<'a> {
+    /// The first of [`elect`]'s ranking, without the work of ordering the others.
+    fn owner(&self) -> &'a Node {
+        let preferences: Vec<u64> =
+            self.nodes.iter().map(|node| preference(node, &self.advertisements)).collect();
+        let highest = preferences.iter().max();
+        let preferred =
+            self.nodes.iter().zip(&preferences).filter(|(_, preference)| Some(*preference) == highest);
+        let owner = preferred.map(|(node, _)| *node).min_by_key(|node| hash(&node.name, self.first));
+        owner.expect("at least one node is eligible, so one is preferred most")
+    }
+}
+
+/// The steps of eligibility, which [`elect`] lists.
+fn eligible<'a>(candidate: &Candidate, snapshot: &'a Snapshot) -> Result<Eligible<'a>, Nobody> {
+    let Candidate { service, endpoints } = candidate;
+    let (pool, first) = held_pool(service, snapshot)?;
     if !endpoints.any {
         return Err(Nobody::NoEndpoint);
     }
-    let advertisements: Vec<_> = advertisements
+    let advertisements: Vec<_> = snapshot
+        .advertisements
         .iter()
-        .filter(|ad| ad.covers_pool(pool) && ad.covers_service(&service.labels))
+        .filter(|ad| pool.is_covered_by(ad) && ad.covers_service(&service.labels))
         .collect();
     if advertisements.is_empty() {
         return Err(Nobody::NotAdvertised);
     }
 
-    let mut nodes: Vec<&Node> = nodes.iter().collect();
+    let mut nodes: Vec<&Node> = snapshot.nodes.iter().collect();
     let selected = |node: &Node| advertisements.iter().any(|ad| ad.covers_node(&node.labels));
     let local = |node: &Node| !service.local_traffic_only || endpoints.nodes.contains(&node.name);
     keep(&mut nodes, selected, Nobody::NoNodeSelected)?;
@@ -190,13 +228,33 @@ pub fn elect<'a>(
     if nodes.iter().any(|node| node.ready) {
         nodes.retain(|node| node.ready);
     }
-
-    nodes.sort_by_cached_key(|node| (Reverse(preference(node, &advertisements)), hash(&node.name, first)));
-    Ok(Ranking { nodes, advertisements })
+    Ok(Eligible { first, nodes, advertisements })
 }
 
-/// The pool that holds all of the Service's addresses, and the first of them.
-fn held_pool<'p>(service: &Service, pools: &'p [Pool]) -> Result<(&'p Pool, IpAddr), Nobody> {
+/// The pool of a Service's addresses.
+enum HeldPool<'a> {
+    /// It holds them all.
+    Known(&'a Pool),
+    /// The controller noted this name; the pool itself cannot be read, or does not hold them as far as it can.
+    Noted(&'a str),
+}
+
+impl HeldPool<'_> {
+    fn is_covered_by(&self, ad: &Advertisement) -> bool {
+        match self {
+            HeldPool::Known(pool) => ad.covers_pool(pool),
+            HeldPool::Noted(name) => {
+                // An empty selector matches all labels; what another one makes of unknown labels, nobody can say.
+                let all = ad.pools.is_empty() && ad.pool_selectors.is_empty()
+                    || ad.pool_selectors.iter().any(|selector| selector.requirements.is_empty());
+                all || ad.pools.contains(*name)
+            }
+        }
+    }
+}
+
+/// The pool of all of the Service's addresses, and the first of them.
+fn held_pool<'p>(service: &'p Service, snapshot: &'p Snapshot) -> Result<(HeldPool<'p>, IpAddr), Nobody> {
     if service.role != Role::Ours {
         return Err(Nobody::NotOurs);
     }
@@ -204,11 +262,19 @@ fn held_pool<'p>(service: &Service, pools: &'p [Pool]) -> Result<(&'p Pool, IpAd
         return Err(Nobody::UnreadableStatus);
     }
     let first = *service.held.first().ok_or(Nobody::NoAddress)?;
-    let holds =
-        |pool: &&Pool| service.held.iter().all(|held| pool.ranges.iter().any(|range| range.contains(*held)));
+    let pools = &snapshot.pools;
+    let contains = |pool: &Pool, held: &IpAddr| pool.ranges.iter().any(|range| range.contains(*held));
+    let holds_all = |pool: &&Pool| service.held.iter().all(|held| contains(pool, held));
     // Pools that overlap are a mistake, but all speakers must read it alike.
-    let pool = pools.iter().filter(holds).min_by(|a, b| a.name.cmp(&b.name)).ok_or(Nobody::NoPool)?;
-    Ok((pool, first))
+    if let Some(pool) = pools.iter().filter(holds_all).min_by(|a, b| a.name.cmp(&b.name)) {
+        return Ok((HeldPool::Known(pool), first));
+    }
+    let incomplete = pools.is_empty() || snapshot.some_pools_unusable;
+    let known = |held: &IpAddr| pools.iter().any(|pool| contains(pool, held));
+    match &service.allocated_from {
+        Some(name) if incomplete && !service.held.iter().any(known) => Ok((HeldPool::Noted(name), first)),
+        _ => Err(Nobody::NoPool),
+    }
 }
 
 /// Keeps the nodes for which `test` holds; `otherwise` when none is left.

@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::advertisement::Advertisement;
-use crate::net::AddressRange;
 use crate::pool::Pool;
-use crate::selector::Labels;
 use crate::service::{Service, ServiceKey};
 
-use super::{Endpoints, Interfaces, Nobody, Node, elect};
+use super::{Endpoints, Interfaces, Nobody, Node, eligible, interfaces};
 
 /// All that is known, at one moment. The order within each list means nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,18 +70,16 @@ impl Outcome {
     }
 }
 
-/// One Service's claim to one address.
+/// One Service's claim to its addresses.
 struct Claim<'a> {
     service: &'a Service,
-    ranking: super::Ranking<'a>,
+    owner: &'a Node,
+    /// How many nodes are eligible.
+    eligible: usize,
+    advertisements: Vec<&'a Advertisement>,
 }
 
-/// Elects the owner of every address.
-///
-/// The controller leaves an address alone while it cannot judge it: no pool is known at all, or some pool
-/// cannot be read ([`crate::allocate::plan`]). Then an address outside all pools counts as one of the pool that
-/// the controller noted on the Service, so that it does not fall silent. At any other time an address must lie
-/// in a pool: whoever can write a Service's status could else make nodes answer for any address.
+/// Elects the owner of every address, each Service's as [`elect`](super::elect) does.
 ///
 /// Services that share an address elect the same node, because they share the address that is hashed.
 /// Where they do not (they are advertised differently, say, or hold different first addresses), the oldest
@@ -91,59 +87,44 @@ struct Claim<'a> {
 /// either.
 pub fn decide(snapshot: &Snapshot) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut claims: BTreeMap<IpAddr, Vec<Claim<'_>>> = BTreeMap::new();
-    for Candidate { service, endpoints } in &snapshot.services {
-        let noted = noted_pool(snapshot, service);
-        let pools = noted.as_slice();
-        let pools = if pools.is_empty() { &snapshot.pools } else { pools };
-        match elect(service, endpoints, pools, &snapshot.advertisements, &snapshot.nodes) {
-            Ok(ranking) => {
-                for address in &service.held {
-                    claims.entry(*address).or_default().push(Claim { service, ranking: ranking.clone() });
-                }
-            }
+    let mut claims = Vec::new();
+    for candidate in &snapshot.services {
+        let service = &candidate.service;
+        match eligible(candidate, snapshot) {
+            Ok(found) => claims.push(Claim {
+                service,
+                owner: found.owner(),
+                eligible: found.nodes.len(),
+                advertisements: found.advertisements,
+            }),
             Err(Nobody::NotOurs) => {}
             Err(why) => {
                 outcome.nobody.insert(service.key.clone(), why);
             }
         }
     }
-    for (address, claims) in claims {
+    let mut claimed: BTreeMap<IpAddr, Vec<&Claim<'_>>> = BTreeMap::new();
+    for claim in &claims {
+        for address in &claim.service.held {
+            claimed.entry(*address).or_default().push(claim);
+        }
+    }
+    for (address, claims) in claimed {
         outcome.owners.extend(settle(&claims).map(|owner| (address, owner)));
     }
     outcome
 }
 
-/// The pool that the controller noted on a Service whose addresses are of no known pool, while pools are missing.
-/// Its labels are not known, so advertisements speak of it by name, or of all pools.
-fn noted_pool(snapshot: &Snapshot, service: &Service) -> Option<Pool> {
-    let missing = snapshot.pools.is_empty() || snapshot.some_pools_unusable;
-    let known = |held: &IpAddr| {
-        snapshot.pools.iter().any(|pool| pool.ranges.iter().any(|range| range.contains(*held)))
-    };
-    if !missing || service.held.iter().any(known) {
-        return None;
-    }
-    Some(Pool {
-        name: service.allocated_from.clone()?,
-        labels: Labels::new(),
-        ranges: service.held.iter().map(|held| AddressRange::from(*held)).collect(),
-        auto_assign: false,
-        avoid_buggy_ips: false,
-        pinned: None,
-    })
-}
-
 /// The one owner of an address that these Services have.
-fn settle(claims: &[Claim<'_>]) -> Option<Owner> {
+fn settle(claims: &[&Claim<'_>]) -> Option<Owner> {
     let decisive = claims.iter().min_by_key(|claim| (claim.service.created, &claim.service.key))?;
-    let owner = decisive.ranking.owner();
-    let interfaces =
-        claims.iter().filter_map(|claim| claim.ranking.interfaces(owner)).reduce(Interfaces::union)?;
+    let Claim { owner, eligible, .. } = decisive;
+    let all = claims.iter().filter_map(|claim| interfaces(owner, &claim.advertisements));
+    let interfaces = all.reduce(Interfaces::union)?;
     let services = claims.iter().map(|claim| claim.service.key.clone()).collect();
     Some(Owner {
         node: owner.name.clone(),
-        eligible: decisive.ranking.nodes().len(),
+        eligible: *eligible,
         announcement: Announcement { interfaces, services },
     })
 }

@@ -124,9 +124,9 @@ proptest! {
 
     #[test]
     fn the_owner_is_one_of_the_eligible_nodes(snapshot in any_snapshot()) {
-        for Candidate { service, endpoints } in &snapshot.services {
-            let elected =
-                elect(service, endpoints, &snapshot.pools, &snapshot.advertisements, &snapshot.nodes);
+        for candidate in &snapshot.services {
+            let Candidate { service, endpoints } = candidate;
+            let elected = elect(candidate, &snapshot);
             // Eligibility said once more, in other words: what must be true of every node in the ranking.
             let able: Vec<_> = snapshot.nodes.iter().filter(|node| {
                 node.network_available && !node.excluded
@@ -148,6 +148,25 @@ proptest! {
                     prop_assert!(ranking.interfaces(ranking.owner()).is_some());
                 }
                 Err(_) => prop_assert!(service.held.is_empty() || !endpoints.any || eligible.is_empty()),
+            }
+        }
+    }
+
+    #[test]
+    fn the_owner_is_the_first_of_the_ranking(snapshot in any_snapshot()) {
+        for candidate in &snapshot.services {
+            // Alone, so that no other Service decides for a shared address.
+            let outcome = decide(&Snapshot { services: vec![candidate.clone()], ..snapshot.clone() });
+            let Ok(ranking) = elect(candidate, &snapshot) else {
+                prop_assert!(outcome.owners.is_empty());
+                continue;
+            };
+            prop_assert_eq!(outcome.owners.len(), candidate.service.held.len());
+            for owner in outcome.owners.values() {
+                prop_assert_eq!(&owner.node, &ranking.owner().name);
+                prop_assert_eq!(owner.eligible, ranking.nodes().len());
+                let interfaces = ranking.interfaces(ranking.owner());
+                prop_assert_eq!(Some(&owner.announcement.interfaces), interfaces.as_ref());
             }
         }
     }

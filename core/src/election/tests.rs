@@ -76,15 +76,29 @@ impl World {
         }
     }
 
-    fn elect(&self) -> Result<Vec<&str>, Nobody> {
-        let ranking = elect(&self.service, &self.endpoints, &self.pools, &self.advertisements, &self.nodes)?;
-        Ok(ranking.nodes().iter().map(|node| node.name.as_str()).collect())
+    fn candidate_and_snapshot(&self) -> (Candidate, Snapshot) {
+        let candidate = Candidate { service: self.service.clone(), endpoints: self.endpoints.clone() };
+        let snapshot = Snapshot {
+            pools: self.pools.clone(),
+            // Where it would matter, the Service would have to bear a note.
+            some_pools_unusable: false,
+            advertisements: self.advertisements.clone(),
+            services: Vec::new(),
+            nodes: self.nodes.clone(),
+        };
+        (candidate, snapshot)
+    }
+
+    fn elect(&self) -> Result<Vec<String>, Nobody> {
+        let (candidate, snapshot) = self.candidate_and_snapshot();
+        let ranking = elect(&candidate, &snapshot)?;
+        Ok(ranking.nodes().iter().map(|node| node.name.clone()).collect())
     }
 
     fn interfaces(&self, name: &str) -> Option<Interfaces> {
-        let ranking = elect(&self.service, &self.endpoints, &self.pools, &self.advertisements, &self.nodes);
+        let (candidate, snapshot) = self.candidate_and_snapshot();
         let node = self.nodes.iter().find(|node| node.name == name).unwrap();
-        ranking.unwrap().interfaces(node)
+        elect(&candidate, &snapshot).unwrap().interfaces(node)
     }
 }
 
@@ -342,6 +356,52 @@ fn while_pools_are_missing_the_noted_pool_counts_and_else_it_does_not() {
     assert!(decide(&world).owners.contains_key(&held), "no pool is known at all");
     world.services[0].service.allocated_from = None;
     assert_eq!(decide(&world).nobody[&noted.key], Nobody::NoPool, "the controller did not give it");
+}
+
+/// A selector can match by what a pool lacks; what a pool that cannot be read lacks is not known.
+#[test]
+fn a_noted_pool_is_advertised_by_name_or_with_all_pools() {
+    let held: IpAddr = "10.9.0.1".parse().unwrap();
+    let noted = Service { allocated_from: Some("gone".into()), ..service("web", &["10.9.0.1"]) };
+    let without = |key: &str| LabelSelector { requirements: [Requirement::DoesNotExist(key.into())].into() };
+    let named = |name: &str| Advertisement { pools: [name.to_owned()].into(), ..Advertisement::default() };
+    let by = |selector: LabelSelector| Advertisement {
+        pool_selectors: vec![selector],
+        ..Advertisement::default()
+    };
+    let cases = [
+        ("all pools", Advertisement::default(), true),
+        ("its name", named("gone"), true),
+        ("another name", named("lan"), false),
+        ("a label", by(exists("public")), false),
+        ("no label", by(without("private")), false),
+        ("any labels", by(LabelSelector::default()), true),
+        (
+            "its name or no label",
+            Advertisement { pools: ["gone".to_owned()].into(), ..by(without("x")) },
+            true,
+        ),
+    ];
+    for (what, advertisement, covered) in cases {
+        let mut world = snapshot(vec![candidate(noted.clone())]);
+        world.some_pools_unusable = true;
+        world.advertisements = vec![advertisement];
+        assert_eq!(decide(&world).owners.contains_key(&held), covered, "{what}");
+    }
+}
+
+/// Part of a status that no pool has says that somebody else wrote it: the controller does not leave it alone.
+#[test]
+fn a_known_pool_that_has_some_of_the_addresses_is_not_replaced_by_a_note() {
+    let noted =
+        Service { allocated_from: Some("gone".into()), ..service("web", &["10.0.0.1", "2001:db8::1"]) };
+    let mut world = snapshot(vec![candidate(noted.clone())]);
+    world.some_pools_unusable = true;
+    assert_eq!(decide(&world).nobody[&noted.key], Nobody::NoPool);
+    // A pool that can be read and has the addresses counts, whatever the note says.
+    world.services[0].service.held.truncate(1);
+    world.advertisements[0].pools = ["lan".to_owned()].into();
+    assert_eq!(decide(&world).owners.len(), 1);
 }
 
 #[test]

@@ -268,7 +268,7 @@ mod tests {
                 "ipFamilyPolicy": "PreferDualStack", "externalIPs": ["192.0.2.1", "010.0.0.2", "x"],
                 "externalTrafficPolicy": "Local", "ports": [{"port": 80}],
             }),
-            &json!({names::ADDRESS_POOL: "lan", "other/one": "z"}),
+            &json!({names::ADDRESS_POOL: "lan", names::ALLOCATED_FROM_POOL: "dmz", "other/one": "z"}),
             &json!([{"ip": "10.0.0.1", "ipMode": "VIP"}, {"ip": "fd00::1"}]),
         );
         assert_eq!(
@@ -282,7 +282,7 @@ mod tests {
                 policy: FamilyPolicy::PreferDualStack,
                 held: addresses(&["10.0.0.1", "fd00::1"]),
                 held_is_broken: false,
-                allocated_from: None,
+                allocated_from: Some("dmz".into()),
                 requested_pool: Some("lan".into()),
                 requested: Requested::Nothing,
                 external_ips: addresses(&["192.0.2.1", "10.0.0.2"]).into_iter().collect(),

@@ -32,7 +32,10 @@ struct State {
     waker: Option<Waker>,
     sent: Vec<(Duration, LinkIndex, Vec<u8>)>,
     opened: Vec<LinkIndex>,
-    refusal: Option<i32>,
+    /// Links on which no socket can be opened, and why.
+    refusals: BTreeMap<LinkIndex, i32>,
+    /// A link that always has one more request.
+    flooded: Option<LinkIndex>,
     send_error: Option<i32>,
 }
 
@@ -43,8 +46,8 @@ impl Datalink for Network {
 
     fn open(&self, link: LinkIndex) -> io::Result<FakePort> {
         let mut state = self.0.borrow_mut();
-        if let Some(code) = state.refusal {
-            return Err(io::Error::from_raw_os_error(code));
+        if let Some(code) = state.refusals.get(&link) {
+            return Err(io::Error::from_raw_os_error(*code));
         }
         state.opened.push(link);
         Ok(FakePort(self.clone(), link))
@@ -53,7 +56,15 @@ impl Datalink for Network {
 
 impl Port for FakePort {
     fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        // Like a real socket, it lets other tasks have their turn after a while.
+        let budget = std::task::ready!(tokio::task::coop::poll_proceed(context));
         let mut state = self.0.0.borrow_mut();
+        if state.flooded == Some(self.1) {
+            state.incoming.entry(self.1).or_default().push_back(Ok(request().build()));
+        }
+        if state.incoming.get(&self.1).is_some_and(|frames| !frames.is_empty()) {
+            budget.made_progress();
+        }
         match state.incoming.entry(self.1).or_default().pop_front() {
             Some(Ok(frame)) => {
                 buffer[..frame.len()].copy_from_slice(&frame);
@@ -245,14 +256,14 @@ fn nothing_is_said_before_the_election_is_known() {
 #[test]
 fn without_permission_it_is_not_ready_and_tries_again() {
     with_loop(|world| async move {
-        world.network.0.borrow_mut().refusal = Some(libc::EPERM);
+        world.network.0.borrow_mut().refusals.insert(LAN, libc::EPERM);
         world.elected.send_replace(owned_by("node-1"));
         world.links.send_replace(lan());
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(world.readiness.waiting(), ["packet sockets"]);
         assert_eq!(world.network.sent_frames(), [] as [Vec<u8>; 0]);
 
-        world.network.0.borrow_mut().refusal = None;
+        world.network.0.borrow_mut().refusals.clear();
         tokio::time::sleep(Duration::from_millis(1100)).await;
         assert_eq!(world.readiness.waiting(), [] as [&str; 0]);
         assert_eq!(world.network.sent_frames()[..2], announced());
@@ -371,4 +382,43 @@ fn a_flood_on_one_link_does_not_silence_another() {
         let place = sent.iter().position(|(_, link, _)| *link == WAN).unwrap();
         assert!(place <= BURST, "the other link's answer was number {place}");
     });
+}
+
+#[test]
+fn a_flood_on_one_link_does_not_keep_the_socket_of_another_closed() {
+    with_loop(|world| async move {
+        world.network.0.borrow_mut().refusals.insert(WAN, libc::EPERM);
+        world.elected.send_replace(owned_by("node-1"));
+        world.links.send_replace(Some([(LAN, link("lan", 1)), (WAN, link("wan", 1))].into()));
+        settle().await;
+        assert_eq!(world.network.0.borrow().opened, [LAN]);
+
+        world.network.0.borrow_mut().flooded = Some(LAN);
+        world.network.receive(LAN, Ok(request().build()));
+        world.network.0.borrow_mut().refusals.clear();
+        // From here on the loop never waits, and the clock moves only when told.
+        tokio::time::advance(REOPEN).await;
+        let turns = 100;
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(world.network.0.borrow().opened, [LAN, WAN], "after {turns} turns");
+        let on_wan = |sent: Vec<(Duration, LinkIndex, Vec<u8>)>| {
+            sent.into_iter()
+                .filter(|(_, link, _)| *link == WAN)
+                .map(|(_, _, frame)| frame)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(on_wan(world.network.sent()), announced());
+        assert_eq!(world.readiness.waiting(), [] as [&str; 0]);
+    });
+}
+
+#[test]
+fn what_was_counted_of_an_address_that_was_lost_before_it_was_announced_is_forgotten() {
+    let metrics = Metrics::default();
+    let mut report = Report::new("node-1".to_owned(), metrics.clone());
+    metrics.requested(VIP.into());
+    report.announcing(VIP.into(), &BTreeSet::new(), &Outcome::default());
+    assert!(!shown(&metrics).contains("10.0.0.1"), "{}", shown(&metrics));
 }

@@ -57,3 +57,65 @@ fn a_broken_object_is_set_aside_alone() {
     problems.told();
     assert_eq!((problems.now.len(), problems.told.len()), (0, 1));
 }
+
+#[test]
+fn a_speaker_whose_node_is_not_known_says_so_until_it_is() {
+    let node = |name: &str| ferrolb_core::election::Node { name: name.into(), ..Default::default() };
+    let with = |names: &[&str]| Snapshot {
+        nodes: names.iter().map(|name| node(name)).collect(),
+        ..Snapshot::default()
+    };
+    let mut problems = Problems::default();
+    let mut told = |snapshot: &Snapshot| {
+        problems.check_node("n1", snapshot);
+        problems.told();
+        problems.told.iter().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(told(&with(&["n0", "n1"])), [] as [String; 0]);
+    for names in [&[][..], &["n1.example"]] {
+        let [told] = &told(&with(names))[..] else { panic!("{names:?}: not one problem") };
+        assert!(told.contains("\"n1\"") && told.contains("--node-name"), "{told}");
+    }
+    assert_eq!(told(&with(&["n1"])), [] as [String; 0], "forgotten, so that it would be said again");
+}
+
+/// A store that was listed.
+fn store<K>(objects: &[Arc<K>]) -> Store<K>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + 'static,
+{
+    use kube::runtime::{reflector, watcher::Event};
+    let (reader, mut writer) = reflector::store();
+    writer.apply_watcher_event(&Event::Init);
+    objects.iter().for_each(|object| writer.apply_watcher_event(&Event::InitApply((**object).clone())));
+    writer.apply_watcher_event(&Event::InitDone);
+    reader
+}
+
+#[test]
+fn a_pool_that_cannot_be_read_leaves_its_mark_on_the_snapshot() {
+    let pool = |name: &str, addresses: &str| -> Arc<IPAddressPool> {
+        read(serde_json::json!({
+            "apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool",
+            "metadata": {"name": name}, "spec": {"addresses": [addresses]},
+        }))
+    };
+    let (good, bad) = (pool("good", "10.0.0.0/24"), pool("bad", "10.0.1.9"));
+    for (pools, usable, unusable) in [
+        (vec![good.clone()], 1, false),
+        (vec![good, bad.clone()], 1, true),
+        (vec![bad], 0, true),
+        (vec![], 0, false),
+    ] {
+        let stores = Stores {
+            services: store(&[service("web", None)]),
+            slices: store(&[]),
+            nodes: store(&[]),
+            pools: store(&pools),
+            advertisements: store(&[]),
+        };
+        let snapshot = stores.snapshot(None, &mut Problems::default());
+        assert_eq!((snapshot.pools.len(), snapshot.some_pools_unusable), (usable, unusable));
+        assert_eq!(snapshot.services.len(), 1);
+    }
+}

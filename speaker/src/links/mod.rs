@@ -79,13 +79,14 @@ async fn follow_once(
     let (connection, _handle, mut events) = new_multicast_connection(&[MulticastGroup::Link])?;
     let _events = Task(tokio::spawn(connection));
     let (connection, handle, _) = new_connection()?;
-    let requests = Task(tokio::spawn(connection));
+    let broken = CancellationToken::new();
+    let _requests = Task(tokio::spawn(drive(connection, broken.clone())));
     loop {
         let list = handle.link().get().execute().try_collect();
         let messages: Vec<LinkMessage> =
             tokio::time::timeout(LIST, list).await.map_err(|_| LinksError::Late)??;
-        if requests.0.is_finished() {
-            // The connection broke off, and the list with it: what is missing from it may well be there.
+        if broken.is_cancelled() {
+            // The list broke off with its connection: what is missing from it may well be there.
             return Err(LinksError::Closed);
         }
         let usable = messages.iter().filter_map(|message| usable(message, excluded));
@@ -110,6 +111,16 @@ async fn follow_once(
             downs.count(&event.payload, excluded);
         }
     }
+}
+
+/// Runs a connection, and cancels `broken` when it ends: before it is dropped, which is what ends the answers
+/// to its requests. Whoever sees an answer end can then tell whether that was all of it; whether the task
+/// has finished would be known too late.
+async fn drive(connection: impl Future<Output = ()>, broken: CancellationToken) {
+    let mut connection = std::pin::pin!(connection);
+    // Locals are dropped in reverse order, in a panic as well.
+    let _broken = broken.drop_guard();
+    connection.as_mut().await;
 }
 
 /// A spawned task that ends with its owner.

@@ -72,3 +72,37 @@ fn a_link_that_was_reported_gone_counts_as_come_up_again() {
     downs.count(&event(&down), &excluded());
     assert_eq!(downs.0.len(), 1);
 }
+
+/// Says when it is dropped whether the token was cancelled by then, as the end of an answer would.
+struct Connection {
+    panics: bool,
+    broken: CancellationToken,
+    seen: std::sync::mpsc::Sender<bool>,
+}
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        assert!(!self.panics, "as asked");
+        std::task::Poll::Ready(())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.seen.send(self.broken.is_cancelled()).unwrap();
+    }
+}
+
+#[test]
+fn a_connection_that_ends_is_known_as_broken_before_its_answers_end() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for panics in [false, true] {
+        let (seen, dropped) = std::sync::mpsc::channel();
+        let broken = CancellationToken::new();
+        let connection = Connection { panics, broken: broken.clone(), seen };
+        let ended = runtime.block_on(async { tokio::spawn(drive(connection, broken)).await });
+        assert_eq!((ended.is_err(), dropped.recv()), (panics, Ok(true)));
+    }
+}
