@@ -66,10 +66,7 @@ mod tests {
         Pool {
             name: name.into(),
             labels: [(label.to_owned(), String::new())].into(),
-            ranges: vec![],
-            auto_assign: true,
-            avoid_buggy_ips: false,
-            pinned: None,
+            ..Pool::default()
         }
     }
 

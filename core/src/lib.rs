@@ -27,6 +27,7 @@ pub mod announce;
 pub mod election;
 pub mod net;
 pub mod pool;
+pub mod ranges;
 pub mod selector;
 pub mod service;
 pub mod wire;

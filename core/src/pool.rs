@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::net::{AddressRange, Family};
+use crate::ranges::{self, RangeMap};
 use crate::selector::{LabelSelector, Labels, any_or_empty};
 
 /// A pool of addresses that Services may get.
@@ -13,13 +15,19 @@ pub struct Pool {
     pub name: String,
     /// `metadata.labels`, for `L2Advertisement.spec.ipAddressPoolSelectors`.
     pub labels: Labels,
-    /// `spec.addresses` in the order written, in which addresses are given out.
+    /// `spec.addresses` in the order written, in which addresses are given out: no address in two of them, and
+    /// none that is excluded ([`crate::ranges::disjoint`]).
     pub ranges: Vec<AddressRange>,
+    /// `spec.excludeAddresses`: never given out. Kept for the words on a Service that asks for one.
+    pub excluded: Vec<AddressRange>,
     /// `spec.autoAssign`: false means only on request.
     pub auto_assign: bool,
     /// `spec.avoidBuggyIPs`: never an IPv4 address that ends in .0 or .255, which some old home routers
     /// take for a network or broadcast address.
     pub avoid_buggy_ips: bool,
+    /// `spec.reuseDelay`: so long an address that was freed rests before it is given to another Service, while
+    /// the pool has others.
+    pub reuse_delay: Duration,
     /// `spec.serviceAllocation`: for whom the pool is reserved; `None` for everybody.
     pub pinned: Option<Pinning>,
 }
@@ -35,6 +43,25 @@ pub struct Pinning {
     pub namespace_selectors: Vec<LabelSelector>,
     /// Services by label; joined with the namespace test by AND.
     pub service_selectors: Vec<LabelSelector>,
+}
+
+/// How long a freed address rests where the pool says nothing.
+pub const REUSE_DELAY: Duration = Duration::from_secs(30);
+
+impl Default for Pool {
+    /// A pool without addresses, with the defaults of an `IPAddressPool`.
+    fn default() -> Self {
+        Pool {
+            name: String::new(),
+            labels: Labels::new(),
+            ranges: Vec::new(),
+            excluded: Vec::new(),
+            auto_assign: true,
+            avoid_buggy_ips: false,
+            reuse_delay: REUSE_DELAY,
+            pinned: None,
+        }
+    }
 }
 
 impl Pool {
@@ -54,6 +81,14 @@ impl Pool {
             IpAddr::V4(v4) => self.avoid_buggy_ips && matches!(v4.octets()[3], 0 | 255),
             IpAddr::V6(_) => false,
         }
+    }
+
+    /// How many addresses of `family` it can give out in all; saturates for the whole of IPv6.
+    pub fn size(&self, family: Family) -> u128 {
+        let of_family = self.ranges.iter().filter(|range| range.family() == family);
+        let size = of_family.fold(0u128, |sum, range| sum.saturating_add(range.size()));
+        let avoided = if self.avoid_buggy_ips && family == Family::V4 { ranges::buggy(&self.ranges) } else { 0 };
+        size - avoided
     }
 
     /// Whether a Service with these labels, in a namespace of this name and these labels, may use the
@@ -97,34 +132,30 @@ pub struct Overlap {
 /// The pools that can be used side by side, by name, and those that cannot.
 ///
 /// Each comes with its creation time; the oldest (then the first by name) is taken first, and a pool that
-/// overlaps one already taken is set aside whole, as no address may belong to two pools. Ranges
-/// that overlap within one pool do no harm.
+/// overlaps one already taken is set aside whole, as no address may belong to two pools.
 pub fn without_overlaps(
     pools: impl IntoIterator<Item = (i64, Pool)>,
 ) -> (BTreeMap<String, Pool>, Vec<Overlap>) {
     let mut by_age: Vec<(i64, Pool)> = pools.into_iter().collect();
     by_age.sort_by(|(a, left), (b, right)| (a, &left.name).cmp(&(b, &right.name)));
     let (mut usable, mut overlaps) = (BTreeMap::new(), Vec::new());
+    let mut taken: RangeMap<String> = RangeMap::default();
     for (_, pool) in by_age {
-        match usable.values().find_map(|older| overlap(&pool, older)) {
+        let clash = pool.ranges.iter().find_map(|range| {
+            let (other_range, other) = taken.overlapping(range)?;
+            Some(Overlap { pool: pool.name.clone(), range: *range, other: other.clone(), other_range })
+        });
+        match clash {
             Some(overlap) => overlaps.push(overlap),
             None => {
+                for range in &pool.ranges {
+                    taken.insert(*range, pool.name.clone());
+                }
                 usable.insert(pool.name.clone(), pool);
             }
         }
     }
     (usable, overlaps)
-}
-
-fn overlap(pool: &Pool, older: &Pool) -> Option<Overlap> {
-    let pairs = pool.ranges.iter().flat_map(|range| older.ranges.iter().map(move |other| (range, other)));
-    let (range, other_range) = pairs.into_iter().find(|(range, other)| range.overlaps(other))?;
-    Some(Overlap {
-        pool: pool.name.clone(),
-        range: *range,
-        other: older.name.clone(),
-        other_range: *other_range,
-    })
 }
 
 #[cfg(test)]
@@ -166,11 +197,9 @@ mod tests {
     fn buggy_addresses_are_not_offered() {
         let pool = Pool {
             name: "a".into(),
-            labels: Labels::new(),
             ranges: vec!["10.0.0.0/24".parse().unwrap(), "fd00::/120".parse().unwrap()],
-            auto_assign: true,
             avoid_buggy_ips: true,
-            pinned: None,
+            ..Pool::default()
         };
         assert!(!pool.offers("10.0.0.0".parse().unwrap()));
         assert!(!pool.offers("10.0.0.255".parse().unwrap()));
@@ -184,11 +213,8 @@ mod tests {
     fn of_two_overlapping_pools_the_older_is_used() {
         let of = |name: &str, range: &str| Pool {
             name: name.into(),
-            labels: Labels::new(),
             ranges: vec![range.parse().unwrap()],
-            auto_assign: true,
-            avoid_buggy_ips: false,
-            pinned: None,
+            ..Pool::default()
         };
         let (a, b, c) = (of("a", "10.0.0.0/28"), of("b", "10.0.0.15-10.0.0.20"), of("c", "10.0.0.21/32"));
         let (usable, overlaps) = without_overlaps([(2, a), (1, b), (3, c)]);

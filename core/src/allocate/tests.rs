@@ -1,17 +1,18 @@
 //! The cases of the contract, one by one.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::net::Family;
 use crate::pool::Pinning;
+use crate::service::{FamilyPolicy, Requested};
 
 /// A pool named `name` of these ranges.
 pub(super) fn pool(name: &str, ranges: &[&str]) -> Pool {
     Pool {
         name: name.into(),
-        labels: Labels::new(),
         ranges: ranges.iter().map(|range| range.parse().unwrap()).collect(),
-        auto_assign: true,
-        avoid_buggy_ips: false,
-        pinned: None,
+        ..Pool::default()
     }
 }
 
@@ -29,9 +30,16 @@ pub(super) fn service(name: &str, created: i64) -> Service {
         allocated_from: None,
         requested_pool: None,
         requested: Requested::Nothing,
+        sharing: None,
+        granted_terms: None,
+        marked: false,
         external_ips: BTreeSet::new(),
         local_traffic_only: false,
     }
+}
+
+fn key(name: &str) -> ServiceKey {
+    ServiceKey::new("default", name)
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -45,15 +53,15 @@ fn ips(list: &[&str]) -> Vec<IpAddr> {
 pub(super) fn snapshot(pools: Vec<Pool>, services: Vec<Service>) -> Snapshot {
     Snapshot {
         pools: pools.into_iter().map(|pool| (pool.name.clone(), pool)).collect(),
-        some_pools_unusable: false,
-        namespaces: BTreeMap::new(),
+        pools_are_complete: true,
         services: services.into_iter().map(|service| (service.key.clone(), service)).collect(),
+        ..Snapshot::default()
     }
 }
 
 /// The addresses that the plan gives to `default/name`, or why it gives none.
 fn given(snapshot: &Snapshot, name: &str) -> Result<Vec<IpAddr>, Pending> {
-    match &plan(snapshot).verdicts[&ServiceKey::new("default", name)] {
+    match &plan(snapshot).verdicts[&key(name)] {
         Verdict::Assigned(assignment) => Ok(assignment.addresses.clone()),
         Verdict::Pending(pending) => Err(pending.clone()),
         other => panic!("{name}: {other:?}"),
@@ -133,9 +141,10 @@ fn an_address_outside_all_pools_is_chosen_anew() {
 #[test]
 fn without_any_pool_nothing_is_cleared() {
     let holder = Service { held: ips(&["10.0.0.1"]), ..service("has", 1) };
-    let plan = plan(&snapshot(vec![], vec![holder, service("new", 2)]));
-    assert_eq!(plan.verdicts[&ServiceKey::new("default", "has")], Verdict::Untouched);
-    assert_eq!(plan.verdicts[&ServiceKey::new("default", "new")], Verdict::Pending(Pending::NoPools));
+    let snapshot = Snapshot { pools_are_complete: false, ..snapshot(vec![], vec![holder, service("new", 2)]) };
+    let plan = plan(&snapshot);
+    assert_eq!(plan.verdicts[&key("has")], Verdict::Untouched);
+    assert_eq!(plan.verdicts[&key("new")], Verdict::Pending(Pending::NoPools));
 }
 
 #[test]
@@ -143,11 +152,11 @@ fn while_a_pool_cannot_be_used_what_may_be_its_is_not_cleared() {
     let held = |name, created, address| Service { held: ips(&[address]), ..service(name, created) };
     let services = vec![held("lost", 1, "10.9.9.9"), held("twin", 2, "10.9.9.9"), service("new", 3)];
     let mut s = snapshot(vec![pool("a", &["10.0.0.0/30"])], services);
-    s.some_pools_unusable = true;
-    assert_eq!(plan(&s).verdicts[&ServiceKey::new("default", "lost")], Verdict::Untouched);
+    s.pools_are_complete = false;
+    assert_eq!(plan(&s).verdicts[&key("lost")], Verdict::Untouched);
     assert_eq!(given(&s, "twin"), Ok(ips(&["10.0.0.0"])), "one address still has one holder");
     assert_eq!(given(&s, "new"), Ok(ips(&["10.0.0.1"])));
-    s.some_pools_unusable = false;
+    s.pools_are_complete = true;
     assert_eq!(given(&s, "lost"), Ok(ips(&["10.0.0.0"])));
 }
 
@@ -165,8 +174,8 @@ fn external_ips_and_other_load_balancers_are_never_given_out() {
     let why = given(&s, "asks").unwrap_err().to_string();
     assert_eq!(why, "10.0.0.0 is in use: Service default/external lists it in spec.externalIPs");
     let verdicts = plan(&s).verdicts;
-    assert_eq!(verdicts[&ServiceKey::new("default", "foreign")], Verdict::Untouched);
-    assert_eq!(verdicts[&ServiceKey::new("default", "external")], Verdict::Released);
+    assert_eq!(verdicts[&key("foreign")], Verdict::Untouched);
+    assert_eq!(verdicts[&key("external")], Verdict::Released);
 }
 
 #[test]

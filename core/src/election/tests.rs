@@ -25,11 +25,8 @@ pub(super) fn exists(key: &str) -> LabelSelector {
 pub(super) fn pool(name: &str, ranges: &[&str]) -> Pool {
     Pool {
         name: name.into(),
-        labels: Labels::new(),
         ranges: ranges.iter().map(|range| range.parse().unwrap()).collect(),
-        auto_assign: true,
-        avoid_buggy_ips: false,
-        pinned: None,
+        ..Pool::default()
     }
 }
 
@@ -47,6 +44,9 @@ pub(super) fn service(name: &str, held: &[&str]) -> Service {
         allocated_from: None,
         requested_pool: None,
         requested: Requested::Nothing,
+        sharing: None,
+        granted_terms: None,
+        marked: false,
         external_ips: BTreeSet::new(),
         local_traffic_only: false,
     }
