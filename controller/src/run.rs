@@ -290,9 +290,7 @@ impl Shell {
                 None => String::new(),
             },
             Reign::Relisting { .. } => "took the lead; listing Services anew".to_owned(),
-            Reign::Fencing { .. } => {
-                "the controller before did not end cleanly; making sure that its late writes fail".to_owned()
-            }
+            Reign::Fencing { .. } => "making sure that late writes of a controller before fail".to_owned(),
             Reign::Leading => "leading".to_owned(),
         };
         if words != self.said && !words.is_empty() {

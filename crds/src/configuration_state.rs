@@ -3,12 +3,13 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
+use serde::de::{Deserializer, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use crate::lenient;
 
 /// Nothing: the object is all status.
-#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[kube(
     group = "metallb.io",
     version = "v1beta1",
@@ -24,6 +25,13 @@ use crate::lenient;
 )]
 #[expect(clippy::duplicated_attributes, reason = "two columns of one type")]
 pub struct ConfigurationStateSpec {}
+
+impl<'de> Deserialize<'de> for ConfigurationStateSpec {
+    /// Reads anything, and nothing: for a field that is missing serde asks for an option, and takes `None`.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::<IgnoredAny>::deserialize(deserializer).map(|_| ConfigurationStateSpec {})
+    }
+}
 
 /// What a component made of its configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -54,3 +62,20 @@ pub enum ConfigurationResult {
 }
 
 lenient::status!(ConfigurationStateStatus);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_object_without_a_spec_is_read() {
+        let state: ConfigurationState = serde_json::from_value(json!({
+            "metadata": {"name": "controller"}, "status": {"result": "Invalid", "errorSummary": "a\nb"},
+        }))
+        .unwrap();
+        let status = state.status.unwrap();
+        assert_eq!(status.result, Some(ConfigurationResult::Invalid));
+        assert_eq!(status.error_summary, "a\nb");
+    }
+}

@@ -498,7 +498,8 @@ impl Brain {
                 wake.by(Some(turn));
                 return;
             }
-            self.pool_turns.insert(String::new(), (Duration::MAX, FIRST_PAUSE));
+            let pause = self.pool_turns.get("").map_or(FIRST_PAUSE, |(_, pause)| *pause);
+            self.pool_turns.insert(String::new(), (Duration::MAX, pause));
             effects.push(Effect::WriteState(Box::new(wish.clone())));
         }
     }
