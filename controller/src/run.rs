@@ -258,7 +258,7 @@ impl Shell {
                             "cannot tell whether its status was written: {why}; trying again"
                         );
                     }
-                    Outcome::Superseded(_) | Outcome::Gone | Outcome::NotSent => {
+                    Outcome::Superseded | Outcome::Gone | Outcome::NotSent => {
                         tracing::debug!(service, ?outcome, "not written");
                     }
                 }

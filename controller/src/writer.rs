@@ -45,14 +45,14 @@ pub async fn write(client: &Client, write: &Write) -> Outcome {
         Clear::Conflict => None,
         Clear::No(why) => Some(why),
     };
-    // Somebody else wrote, or the request was done after all. Either way the version that late
-    // copies of it would need is gone, so what the object is now is the truth.
+    // Somebody else wrote, or the request was done after all. Either way the version that late copies of it
+    // would need is gone.
     match clear(tokio::time::timeout(REQUEST, api.get(&write.key.name)).await) {
         Clear::Yes(object) if object.metadata.uid.as_ref() != Some(&write.uid) => Outcome::Gone,
         Clear::Yes(object) if object.metadata.resource_version.as_ref() == Some(&write.based_on) => {
             Outcome::Unknown(unclear.unwrap_or_else(|| "a conflict with the version that it has".to_owned()))
         }
-        Clear::Yes(object) => Outcome::Superseded(object),
+        Clear::Yes(_) => Outcome::Superseded,
         Clear::Gone => Outcome::Gone,
         Clear::Refused(why) | Clear::No(why) => Outcome::Unknown(unclear.unwrap_or(why)),
         Clear::Conflict => Outcome::Unknown(unclear.unwrap_or_default()),

@@ -98,8 +98,8 @@ pub enum Input {
 pub enum Outcome {
     /// It was done; the object as it is now.
     Done(Arc<Service>),
-    /// The object had changed before; it is now this.
-    Superseded(Arc<Service>),
+    /// The object had changed before.
+    Superseded,
     /// The object is gone.
     Gone,
     /// The server will not do it; the text says why.
@@ -171,6 +171,9 @@ pub struct Brain {
     /// under way.
     pool_turns: BTreeMap<String, (Duration, Duration)>,
     last_plan: Duration,
+    /// Takes over as one would without much thought: neither lists anew nor makes late writes fail.
+    #[cfg(test)]
+    naive: bool,
 }
 
 /// A write without a clear answer.
@@ -180,6 +183,8 @@ struct Flight {
     /// When it is sent again; `None` while it is under way.
     again: Option<Duration>,
     pause: Duration,
+    /// A copy was sent whose outcome is not known.
+    unclear: bool,
 }
 
 impl Brain {
@@ -206,6 +211,8 @@ impl Brain {
             state_wish: None,
             pool_turns: BTreeMap::new(),
             last_plan: Duration::ZERO,
+            #[cfg(test)]
+            naive: false,
         }
     }
 
@@ -321,10 +328,26 @@ impl Brain {
         self.dirty = true;
         let ours = self.flights.get(&key).is_some_and(|flight| flight.write == write);
         let pause = self.flights.get(&key).map_or(FIRST_PAUSE, |flight| flight.pause);
+        // That this copy is refused says nothing about one that was sent before.
+        let unclear = ours && self.flights.get(&key).is_some_and(|flight| flight.unclear);
+        let outcome = match outcome {
+            Outcome::Refused(why) if unclear && !matches!(self.reign, Reign::Fencing { .. }) => {
+                Outcome::Unknown(why)
+            }
+            outcome => outcome,
+        };
         match outcome {
-            Outcome::Done(object) | Outcome::Superseded(object) => {
+            Outcome::Done(object) => {
                 self.world.wrote(&key, &write.based_on, object, now.boot);
                 self.pauses.remove(&key);
+            }
+            Outcome::Superseded => {
+                self.pauses.remove(&key);
+                if ours && self.world.overtaken(&key, &write.based_on) {
+                    self.flights.remove(&key);
+                    self.fenced(&key);
+                    return;
+                }
             }
             Outcome::Gone => {
                 self.pauses.remove(&key);
@@ -333,9 +356,9 @@ impl Brain {
                 if let Some((until, _)) = self.pauses.get_mut(&key) {
                     *until = now.boot;
                 }
-                // A take-over waits for each of its writes.
+                // A take-over waits for each of its writes; and an earlier copy of this one may still arrive.
                 if let Some(flight) = self.flights.get_mut(&key).filter(|_| ours)
-                    && matches!(self.reign, Reign::Fencing { .. })
+                    && (flight.unclear || matches!(self.reign, Reign::Fencing { .. }))
                 {
                     flight.again = Some(now.boot + FIRST_PAUSE);
                     return;
@@ -348,6 +371,7 @@ impl Brain {
             }
             Outcome::Unknown(_) => {
                 if let Some(flight) = self.flights.get_mut(&key).filter(|_| ours) {
+                    flight.unclear = true;
                     flight.again = Some(now.boot + pause);
                     flight.pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -467,7 +491,7 @@ impl Brain {
         if let Some((until, _)) = self.pauses.get_mut(&write.key) {
             *until = Duration::MAX;
         }
-        let flight = Flight { write: write.clone(), again: None, pause: FIRST_PAUSE };
+        let flight = Flight { write: write.clone(), again: None, pause: FIRST_PAUSE, unclear: false };
         self.flights.insert(write.key.clone(), flight);
         Effect::Write(Box::new(write))
     }

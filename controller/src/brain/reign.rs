@@ -51,6 +51,10 @@ impl Brain {
         self.grace = Grace::default();
         let accession = if unsettled { Accession::Unclean } else { accession };
         self.reign = Reign::Relisting { accession, list: None };
+        #[cfg(test)]
+        if self.naive {
+            self.reign = Reign::Leading;
+        }
     }
 
     /// The reign is over. Writes under way are remembered: should it be this one's turn again, it is no clean one.
@@ -62,7 +66,7 @@ impl Brain {
 
     fn forget_flights(&mut self) {
         self.flights.clear();
-        self.world.snapshot.frozen.clear();
+        self.world.thaw();
         self.pauses.clear();
         self.pool_turns.clear();
     }

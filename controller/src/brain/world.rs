@@ -50,6 +50,10 @@ struct Entry {
     /// after it is the write itself. As long as the watch shows one of these, it is behind; once it shows any
     /// other, it has caught up.
     older: Vec<String>,
+    /// Somebody else's write was before an own one: `current` is out of date, and what the Service is now will be
+    /// learned from the watch. (Not from a look at it: that may be several versions ahead of the watch, and
+    /// which of those to come are older cannot be told.)
+    overtaken: bool,
 }
 
 impl World {
@@ -101,7 +105,10 @@ impl World {
         {
             return;
         }
-        self.put(key, Entry { current: Arc::new(service), older: Vec::new() }, now);
+        if self.services.get(&key).is_some_and(|entry| entry.overtaken) {
+            self.snapshot.frozen.remove(&key);
+        }
+        self.put(key, Entry { current: Arc::new(service), older: Vec::new(), overtaken: false }, now);
     }
 
     /// The result of a write that was based on version `based_on`. It stands in for what the watch shows until that
@@ -113,8 +120,25 @@ impl World {
         if behind {
             let mut older = entry.older.clone();
             older.push(based_on.to_owned());
-            self.put(key.clone(), Entry { current: object, older }, now);
+            self.put(key.clone(), Entry { current: object, older, overtaken: false }, now);
         }
+    }
+
+    /// The Service had changed before a write that was based on version `based_on`. If the watch has not shown that
+    /// yet, the Service stays frozen until it does; returns whether so.
+    pub fn overtaken(&mut self, key: &ServiceKey, based_on: &str) -> bool {
+        let Some(entry) = self.services.get_mut(key) else { return false };
+        entry.overtaken = entry.current.resource_version().as_deref() == Some(based_on);
+        if entry.overtaken {
+            entry.older.push(based_on.to_owned());
+        }
+        entry.overtaken
+    }
+
+    /// A new reign begins: what was frozen for writes of an earlier one is not any more.
+    pub fn thaw(&mut self) {
+        self.snapshot.frozen.clear();
+        self.services.values_mut().for_each(|entry| entry.overtaken = false);
     }
 
     fn put(&mut self, key: ServiceKey, entry: Entry, now: Duration) {
@@ -126,6 +150,9 @@ impl World {
 
     fn drop_service(&mut self, key: &ServiceKey, now: Duration) {
         self.free(key, &[], now);
+        if self.services.get(key).is_some_and(|entry| entry.overtaken) {
+            self.snapshot.frozen.remove(key);
+        }
         self.snapshot.services.remove(key);
         self.services.remove(key);
     }
@@ -269,6 +296,20 @@ mod tests {
         assert_eq!(version(&world).unwrap(), "7", "it is already further");
         world.wrote(&key, "6", Arc::new(service("8", "a")), NOW);
         assert_eq!(version(&world).unwrap(), "7", "an old write says nothing new");
+    }
+
+    #[test]
+    fn an_overtaken_service_is_frozen_until_the_watch_moves_on() {
+        let (mut world, key) = (World::new(None), ServiceKey::new("shop", "web"));
+        let see = |world: &mut World, of| world.see_services(Seen::Applied(of), NOW);
+        see(&mut world, service("1", "a"));
+        world.snapshot.frozen.insert(key.clone(), vec![]);
+        assert!(world.overtaken(&key, "1"));
+        see(&mut world, service("1", "a"));
+        assert!(world.snapshot.frozen.contains_key(&key), "the watch is behind");
+        see(&mut world, service("2", "a"));
+        assert!(!world.snapshot.frozen.contains_key(&key));
+        assert!(!world.overtaken(&key, "1"), "the watch has shown it already");
     }
 
     #[test]
