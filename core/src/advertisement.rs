@@ -63,11 +63,7 @@ mod tests {
     use crate::selector::Requirement;
 
     fn pool(name: &str, label: &str) -> Pool {
-        Pool {
-            name: name.into(),
-            labels: [(label.to_owned(), String::new())].into(),
-            ..Pool::default()
-        }
+        Pool { name: name.into(), labels: [(label.to_owned(), String::new())].into(), ..Pool::default() }
     }
 
     fn exists(key: &str) -> LabelSelector {

@@ -153,7 +153,8 @@ impl Candidate {
             Some((record, _)) => (record.transitions, Some(record.version.clone())),
             None => (0, None),
         };
-        let transitions = if renewal || replaces.is_none() { transitions } else { transitions.saturating_add(1) };
+        let transitions =
+            if renewal || replaces.is_none() { transitions } else { transitions.saturating_add(1) };
         let claim =
             Claim { holder: self.me.clone(), transitions, duration: self.duration, replaces, renewal };
         self.sent = Some((claim.clone(), now));

@@ -87,7 +87,8 @@ impl Pool {
     pub fn size(&self, family: Family) -> u128 {
         let of_family = self.ranges.iter().filter(|range| range.family() == family);
         let size = of_family.fold(0u128, |sum, range| sum.saturating_add(range.size()));
-        let avoided = if self.avoid_buggy_ips && family == Family::V4 { ranges::buggy(&self.ranges) } else { 0 };
+        let avoided =
+            if self.avoid_buggy_ips && family == Family::V4 { ranges::buggy(&self.ranges) } else { 0 };
         size - avoided
     }
 

@@ -91,7 +91,9 @@ impl AddressSet {
     pub fn first_absent(&self, range: AddressRange) -> Option<IpAddr> {
         let before = self.runs.range(..=range.first()).next_back();
         match before {
-            Some((_, last)) if *last >= range.first() => next(*last).filter(|address| range.contains(*address)),
+            Some((_, last)) if *last >= range.first() => {
+                next(*last).filter(|address| range.contains(*address))
+            }
             _ => Some(range.first()),
         }
     }
@@ -162,10 +164,7 @@ mod tests {
     #[test]
     fn an_address_counts_where_it_stands_first_and_never_where_it_is_excluded() {
         let ranges = parse(&["10.0.0.2/31", "10.0.0.0/29", "::1/128"]);
-        assert_eq!(
-            disjoint(&ranges, &[]),
-            parse(&["10.0.0.2/31", "10.0.0.0/31", "10.0.0.4/30", "::1/128"])
-        );
+        assert_eq!(disjoint(&ranges, &[]), parse(&["10.0.0.2/31", "10.0.0.0/31", "10.0.0.4/30", "::1/128"]));
         let excluded = parse(&["10.0.0.3/32", "10.0.0.3-10.0.0.4", "::/64"]);
         assert_eq!(disjoint(&ranges, &excluded), parse(&["10.0.0.2/32", "10.0.0.0/31", "10.0.0.5-10.0.0.7"]));
     }
@@ -174,7 +173,12 @@ mod tests {
     fn the_ends_of_the_address_space_are_addresses_like_others() {
         let all = parse(&["0.0.0.0/0", "::/0"]);
         assert_eq!(disjoint(&all, &all), vec![]);
-        let ends = parse(&["0.0.0.0/32", "255.255.255.255/32", "::/128", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"]);
+        let ends = parse(&[
+            "0.0.0.0/32",
+            "255.255.255.255/32",
+            "::/128",
+            "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128",
+        ]);
         let inner = disjoint(&all, &ends);
         assert_eq!(inner[0], "0.0.0.1-255.255.255.254".parse().unwrap());
         assert_eq!(inner[1], "::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe".parse().unwrap());

@@ -126,9 +126,9 @@ impl fmt::Display for SharingRule {
             SharingRule::OtherKey => {
                 f.write_str("the two have different values of the annotation metallb.io/allow-shared-ip")
             }
-            SharingRule::Backends => f.write_str(
-                "both need externalTrafficPolicy: Cluster, or both Local with the same selector",
-            ),
+            SharingRule::Backends => {
+                f.write_str("both need externalTrafficPolicy: Cluster, or both Local with the same selector")
+            }
             SharingRule::Port(port) => write!(f, "both have port {port}"),
         }
     }

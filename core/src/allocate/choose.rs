@@ -134,7 +134,11 @@ fn from_pools<'a>(
                 families.iter().map(|family| ledger.first(pool, *family, service)).collect();
             if let Some(addresses) = found {
                 let missing = all.iter().find(|family| !families.contains(family)).copied();
-                return Ok(Assignment { addresses, pool: &pool.name, remark: missing.map(Remark::OneFamily) });
+                return Ok(Assignment {
+                    addresses,
+                    pool: &pool.name,
+                    remark: missing.map(Remark::OneFamily),
+                });
             }
         }
     }

@@ -57,7 +57,6 @@ pub(super) fn cannot_be_judged(ledger: &Ledger<'_>, service: &Service) -> bool {
     let mut held = service.held.iter();
     !ledger.pools_are_complete()
         && !service.held.is_empty()
-        && held.all(|address| {
-            ledger.pool_of(*address).is_none() && ledger.refusal(service, *address).is_none()
-        })
+        && held
+            .all(|address| ledger.pool_of(*address).is_none() && ledger.refusal(service, *address).is_none())
 }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::ops::Bound;
 use std::time::Duration;
 
-use super::reason::{Lack, Pending, Taken};
 use super::Snapshot;
+use super::reason::{Lack, Pending, Taken};
 use crate::net::Family;
 use crate::pool::Pool;
 use crate::ranges::{AddressSet, RangeMap};
@@ -230,7 +230,8 @@ impl<'a> Ledger<'a> {
     /// 2. Failing that, of the free ones that rest, the one that was freed longest ago.
     pub fn first(&mut self, pool: &'a Pool, family: Family, service: &'a Service) -> Option<IpAddr> {
         let free = self.free(pool, family);
-        let shared = service.sharing.as_ref().and_then(|sharing| self.shareable(pool, family, service, sharing));
+        let shared =
+            service.sharing.as_ref().and_then(|sharing| self.shareable(pool, family, service, sharing));
         free.into_iter().chain(shared).min().map(|(_, address)| address).or_else(|| self.rested(pool, family))
     }
 

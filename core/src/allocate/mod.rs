@@ -31,7 +31,7 @@ pub use rest::Rest;
 
 use crate::pool::Pool;
 use crate::selector::Labels;
-use crate::service::{Role, Service, Sharing, ServiceKey};
+use crate::service::{Role, Service, ServiceKey, Sharing};
 
 /// Everything that allocation depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

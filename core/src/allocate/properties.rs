@@ -16,7 +16,8 @@ type Traits = (i64, u8, Option<u8>, Option<u8>, u8, (u8, u8, bool), u8);
 /// A small world, so that Services compete: 24 addresses in up to four pools that may overlap, and
 /// Services that hold, ask for, want or share any of them.
 fn worlds() -> impl Strategy<Value = Snapshot> {
-    let pools = proptest::collection::vec((0u8..24, 0u8..6, any::<bool>(), any::<bool>(), any::<bool>()), 0..4);
+    let pools =
+        proptest::collection::vec((0u8..24, 0u8..6, any::<bool>(), any::<bool>(), any::<bool>()), 0..4);
     let traits = (
         0i64..4,
         0u8..4,
@@ -72,9 +73,7 @@ fn of_traits(index: usize, (created, kind, held, asked, role, (key, port, local)
         families,
         policy,
         held: held.map(v4).into_iter().collect(),
-        requested: asked
-            .filter(|n| *n < 8)
-            .map_or(Requested::Nothing, |n| Requested::Addresses(vec![v4(n)])),
+        requested: asked.filter(|n| *n < 8).map_or(Requested::Nothing, |n| Requested::Addresses(vec![v4(n)])),
         role: match role {
             0 => Role::Foreign,
             1 => Role::NotLoadBalanced,

@@ -220,7 +220,9 @@ impl Remark {
 impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Remark::RequestIgnored(why) => write!(f, "the request cannot be met, so it keeps what it has: {why}"),
+            Remark::RequestIgnored(why) => {
+                write!(f, "the request cannot be met, so it keeps what it has: {why}")
+            }
             Remark::OneFamily(family) => {
                 write!(f, "the pool has no free {family} address; one is added when it has")
             }

@@ -141,7 +141,8 @@ fn an_address_outside_all_pools_is_chosen_anew() {
 #[test]
 fn without_any_pool_nothing_is_cleared() {
     let holder = Service { held: ips(&["10.0.0.1"]), ..service("has", 1) };
-    let snapshot = Snapshot { pools_are_complete: false, ..snapshot(vec![], vec![holder, service("new", 2)]) };
+    let snapshot =
+        Snapshot { pools_are_complete: false, ..snapshot(vec![], vec![holder, service("new", 2)]) };
     let plan = plan(&snapshot);
     assert_eq!(plan.verdicts[&key("has")], Verdict::Untouched);
     assert_eq!(plan.verdicts[&key("new")], Verdict::Pending(Pending::NoPools));
