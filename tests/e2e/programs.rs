@@ -3,15 +3,13 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ferrolb_tests::lab::progress::{Progress, wait};
-use ferrolb_tests::lab::{Lab, Paths, process, programs};
+use ferrolb_tests::plane::{Plane, project};
+use ferrolb_tests::program::{self, Launch};
 use ferrolb_tests::scene::{SYSTEM, Scene, shown};
 use serde_json::json;
 
@@ -20,7 +18,7 @@ use support::{block_on, left_out};
 const LAB: &str = "testp";
 
 /// A control plane that is taken down at the end, also of a failed test.
-struct ControlPlane(Lab);
+struct ControlPlane(Plane);
 
 impl ControlPlane {
     fn up() -> Option<Self> {
@@ -28,121 +26,52 @@ impl ControlPlane {
             left_out("the lab needs root");
             return None;
         }
-        // An earlier run that was killed may have left one.
-        ferrolb_tests::lab::down::down(&Paths::of(LAB)).expect("nothing in the way");
-        let mut up = Command::new(env!("CARGO_BIN_EXE_lab"));
-        process::run(up.args(["--name", LAB, "up", "--nodes", "0"])).expect("a control plane");
-        let lab = Lab::attach(LAB).expect("the lab");
-        process::run(lab.kubectl().args(["create", "namespace", SYSTEM])).expect("the namespace");
-        Some(ControlPlane(lab))
+        let plane = Plane::anew(LAB, Path::new(env!("CARGO_BIN_EXE_lab")));
+        Some(ControlPlane(plane.expect("a control plane")))
     }
 
     fn kubectl(&self, arguments: &[&str]) -> String {
-        process::run(self.0.kubectl().args(arguments)).expect("kubectl")
+        self.0.kubectl(arguments).expect("kubectl")
     }
 
     fn apply_crds(&self) {
-        self.kubectl(&["apply", "-f", project("crds").to_str().expect("a path")]);
-        for name in ["ipaddresspools.metallb.io", "l2advertisements.metallb.io"] {
-            self.kubectl(&["wait", "--for=condition=Established", &format!("crd/{name}"), "--timeout=60s"]);
-        }
+        self.0.apply_crds().expect("the definitions");
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.0.lab.paths.kubeconfig()
     }
 }
 
-impl Drop for ControlPlane {
-    fn drop(&mut self) {
-        let _ = ferrolb_tests::lab::down::down(&Paths::of(LAB));
-    }
-}
-
-fn project(part: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join(part)
-}
-
-/// One of our programs, running, with all that it has logged so far.
-struct Program {
-    child: Child,
-    port: u16,
-    log: Arc<Mutex<String>>,
-}
+/// One of our programs, for tests that wait in line.
+struct Program(program::Program);
 
 impl Program {
     fn start(name: &str, kubeconfig: &Path, port: u16, flags: &[&str]) -> Self {
-        let folder = programs::ferrolb_programs(&Progress::default()).expect("the programs");
-        let mut child = Command::new(folder.join(name))
-            .arg("--kubeconfig")
-            .arg(kubeconfig)
-            .args(["--admin-port", &port.to_string(), "--log-format", "text"])
-            .args(flags)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program");
-        let log = Arc::new(Mutex::new(String::new()));
-        let (lines, stderr) = (log.clone(), child.stderr.take().expect("its log"));
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let mut log = lines.lock().expect("the log");
-                log.push_str(&line);
-                log.push('\n');
-            }
-        });
-        Program { child, port, log }
+        let folder = program::folder(&Progress::default()).expect("the programs");
+        let launch = Launch::new(&folder.join(name), kubeconfig).expect("a port");
+        Program(launch.port(port).flags(flags).start().expect("the program"))
     }
 
-    fn log(&self) -> String {
-        self.log.lock().expect("the log").clone()
-    }
-
-    /// Waits until the log has `words`.
     fn says(&self, words: &str) {
-        let said = block_on(wait(&format!("{words:?} in the log"), 60, async || {
-            if self.log().contains(words) { Ok(()) } else { Err(self.log()) }
-        }));
-        if let Err(error) = said {
+        if let Err(error) = block_on(self.0.says(words)) {
             panic!("{error}");
         }
     }
 
     fn get(&self, path: &str) -> String {
-        let get = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text)?;
-            Ok(text)
-        };
-        get().unwrap_or_else(|error| error.to_string())
+        self.0.get(path)
     }
 
-    /// Waits until `path` answers with `status`.
     fn answers(&self, path: &str, status: &str) -> String {
-        let answered = block_on(wait(&format!("{status} from {path}"), 60, async || {
-            let answer = self.get(path);
-            let right = answer.starts_with(&format!("HTTP/1.1 {status}"));
-            if right { Ok(answer) } else { Err(format!("{answer}\n{}", self.log())) }
-        }));
-        match answered {
-            Ok(answer) => answer,
-            Err(error) => panic!("{error}"),
-        }
+        block_on(self.0.answers(path, status)).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Sends SIGTERM and returns how long the program took to end.
-    fn end(mut self) -> Duration {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"));
-        let started = Instant::now();
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("the program is running");
-        let status = self.child.wait().expect("it ends");
-        assert!(status.success(), "{status}\n{}", self.log());
-        started.elapsed()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    fn end(self) -> Duration {
+        let (status, took) = self.0.end().expect("it was running");
+        assert!(status.success(), "{status}");
+        took
     }
 }
 
@@ -153,7 +82,7 @@ fn free_port() -> u16 {
 #[test]
 fn the_programs_wait_for_what_is_missing_and_end_when_asked() {
     let Some(plane) = ControlPlane::up() else { return };
-    let kubeconfig = plane.0.paths.kubeconfig();
+    let kubeconfig = plane.kubeconfig();
 
     // No definitions yet, and the port is taken.
     let busy = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -171,7 +100,7 @@ fn the_programs_wait_for_what_is_missing_and_end_when_asked() {
     controller.says("watching again");
     controller.answers("/readyz", "200");
     block_on(async {
-        let scene = Scene::in_lab(&plane.0, "late").await.expect("a scene");
+        let scene = Scene::in_lab(&plane.0.lab, "late").await.expect("a scene");
         scene.pool("10.10.0.200/32").await.expect("a pool");
         scene.service("web").create().await.expect("a Service");
         assert_eq!(scene.address("web").await.expect("an address").to_string(), "10.10.0.200");
@@ -213,10 +142,10 @@ fn the_programs_wait_for_what_is_missing_and_end_when_asked() {
 fn a_missing_permission_is_named() {
     let Some(plane) = ControlPlane::up() else { return };
     plane.apply_crds();
-    let text = std::fs::read_to_string(plane.0.paths.kubeconfig()).expect("the kubeconfig");
+    let text = std::fs::read_to_string(plane.kubeconfig()).expect("the kubeconfig");
     let mut config: serde_json::Value = serde_json::from_str(&text).expect("the kubeconfig");
     config["users"][0]["user"]["as"] = json!("system:serviceaccount:metallb-system:ferrolb-controller");
-    let file = plane.0.paths.root().join("as-controller.kubeconfig");
+    let file = plane.0.lab.paths.root().join("as-controller.kubeconfig");
     std::fs::write(&file, config.to_string()).expect("a kubeconfig");
 
     let controller = Program::start("ferrolb-controller", &file, free_port(), &[]);
@@ -233,7 +162,8 @@ fn bad_manifests_are_refused_in_words_that_name_the_entry() {
     let Some(plane) = ControlPlane::up() else { return };
     plane.apply_crds();
     let folder = project("crds/tests/admission");
-    let apply = |file: &Path| plane.0.kubectl().args(["apply", "--dry-run=server", "-f"]).arg(file).output();
+    let apply =
+        |file: &Path| plane.0.lab.kubectl().args(["apply", "--dry-run=server", "-f"]).arg(file).output();
     let mut wrong = Vec::new();
     let mut count = 0;
     for (kind, file) in files(&folder) {

@@ -1,0 +1,67 @@
+//! A control plane without nodes: enough for programs that speak to the API alone.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::lab::{Lab, LabError, Paths, down, process};
+use crate::scene::SYSTEM;
+
+/// A control plane that is taken down at the end, also of a failure.
+#[derive(Debug)]
+pub struct Plane {
+    /// Its lab.
+    pub lab: Lab,
+}
+
+impl Plane {
+    /// Brings one up as lab `name`, with our namespace in it. `lab_program` is the `lab` program.
+    ///
+    /// # Errors
+    /// When it does not come up, or a lab of this name is up already.
+    pub fn up(name: &str, lab_program: &Path) -> Result<Self, LabError> {
+        process::run(Command::new(lab_program).args(["--name", name, "up", "--nodes", "0"]))?;
+        let plane = Plane { lab: Lab::attach(name)? };
+        plane.kubectl(&["create", "namespace", SYSTEM])?;
+        Ok(plane)
+    }
+
+    /// Brings one up in the place of what an earlier run left that was killed.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn anew(name: &str, lab_program: &Path) -> Result<Self, LabError> {
+        down::down(&Paths::of(name))?;
+        Self::up(name, lab_program)
+    }
+
+    /// Runs kubectl and returns what it printed.
+    ///
+    /// # Errors
+    /// What it said.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String, LabError> {
+        process::run(self.lab.kubectl().args(arguments))
+    }
+
+    /// Applies `crds/` and waits until the API server serves them.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn apply_crds(&self) -> Result<(), LabError> {
+        process::run(self.lab.kubectl().args(["apply", "-f"]).arg(project("crds")))?;
+        for name in ["ipaddresspools.metallb.io", "l2advertisements.metallb.io"] {
+            self.kubectl(&["wait", "--for=condition=Established", &format!("crd/{name}"), "--timeout=60s"])?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        let _ = down::down(&self.lab.paths);
+    }
+}
+
+/// A file or folder of the project.
+pub fn project(part: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).join(part)
+}
