@@ -303,7 +303,7 @@ impl Shell {
     /// Waits for the writes under way, then gives the Lease back: the next one then need not wait, nor take care.
     async fn end(&mut self, brain: &mut Brain, queue: &mut mpsc::UnboundedReceiver<Input>) {
         let ended = tokio::time::timeout(END, async {
-            while brain.is_writing() {
+            while brain.is_waiting() {
                 match queue.recv().await {
                     Some(input) => self.handle(brain, input),
                     None => break,

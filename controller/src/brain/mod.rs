@@ -564,9 +564,9 @@ impl Brain {
         self.lease.give_back()
     }
 
-    /// Whether writes are under way.
-    pub fn is_writing(&self) -> bool {
-        self.flights.values().any(|flight| flight.again.is_none())
+    /// Whether answers are awaited, to writes or to a claim.
+    pub fn is_waiting(&self) -> bool {
+        self.lease.is_claiming() || self.flights.values().any(|flight| flight.again.is_none())
     }
 }
 
