@@ -79,7 +79,12 @@ impl Failure {
     pub(crate) fn invalid(kind: &str, name: &str, field: &str, why: &str) -> Self {
         let mut failure = Self::new(422, "Invalid", format!("{kind} \"{name}\" is invalid: {field}: {why}"));
         failure.details = json!({"kind": kind, "name": name});
-        failure.causes(vec![json!({"reason": "FieldValueInvalid", "message": why, "field": field})])
+        let reason = match why.split_once(':') {
+            Some(("Forbidden", _)) => "FieldValueForbidden",
+            Some(("Required value", _)) => "FieldValueRequired",
+            _ => "FieldValueInvalid",
+        };
+        failure.causes(vec![json!({"reason": reason, "message": why, "field": field})])
     }
 
     pub(crate) fn bad_request(why: impl Into<String>) -> Self {

@@ -45,6 +45,17 @@ pub(crate) fn defaults(kind: &Kind, object: &mut Value) {
     }
 }
 
+/// The one validation that a controller of load balancers can run into: the field and what is said of it.
+pub(crate) fn check_status(kind: &Kind, object: &Value) -> Result<(), (&'static str, &'static str)> {
+    let balanced = object["spec"]["type"] == "LoadBalancer";
+    let given = object["status"]["loadBalancer"]["ingress"].as_array().is_some_and(|list| !list.is_empty());
+    if kind.resource.qualified() == "services" && given && !balanced {
+        let why = "Forbidden: may only be used when `spec.type` is 'LoadBalancer'";
+        return Err(("status.loadBalancer.ingress", why));
+    }
+    Ok(())
+}
+
 fn service(object: &mut Value) {
     if !object["spec"].is_object() {
         object["spec"] = serde_json::json!({});

@@ -197,8 +197,8 @@ fn update(store: &mut Store, write: &Write<'_>) -> Result<Done> {
         return Err(Failure::conflict(&kind.resource, write.name(), &why));
     }
     if given("resourceVersion").is_none() && !kind.unconditional() {
-        let why = "Invalid value: 0: must be specified for an update";
-        return Err(write.invalid("metadata.resourceVersion", why));
+        let (name, why) = (kind.resource.qualified(), "Invalid value: 0: must be specified for an update");
+        return Err(Failure::invalid(&name, write.name(), "metadata.resourceVersion", why));
     }
     replace(store, write, &old, new, None)
 }
@@ -303,6 +303,9 @@ fn replace(
         return Err(write.invalid("metadata.uid", &why));
     }
     let mut object = allowed(write, old, new);
+    if write.is_status() {
+        schema::check_status(kind, &object).map_err(|(field, why)| write.invalid(field, why))?;
+    }
     tidy(kind, &mut object);
     if kind.generation && asked_for(kind, old) != asked_for(kind, &object) {
         object["metadata"]["generation"] = (old["metadata"]["generation"].as_u64().unwrap_or(0) + 1).into();
