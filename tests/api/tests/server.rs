@@ -1,4 +1,5 @@
 //! The server in memory: what every API server does (`behaviour`), and what only this one can be told to do.
+#![allow(clippy::unwrap_used, reason = "a step that fails ends the test")]
 
 mod behaviour;
 
@@ -103,7 +104,7 @@ async fn bookmarks_come_when_called_and_move_a_watcher_past_what_is_forgotten() 
     api.bookmark();
     match next(&mut events, "bookmark").await.unwrap() {
         WatchEvent::Bookmark(bookmark) => {
-            assert_eq!(bookmark.metadata.resource_version, api.version().to_string())
+            assert_eq!(bookmark.metadata.resource_version, api.version().to_string());
         }
         other => panic!("{other:?}"),
     }

@@ -1,4 +1,5 @@
 //! Each fault, as a client meets it.
+#![allow(clippy::unwrap_used, reason = "a step that fails ends the test")]
 
 use std::time::Duration;
 

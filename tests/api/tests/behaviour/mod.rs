@@ -2,6 +2,8 @@
 //! that the first is known to be like the second.
 //!
 //! Each takes a namespace of its own, which exists and is empty.
+#![allow(clippy::unwrap_used, reason = "a step that fails ends the test")]
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::fmt::Debug;
 use std::panic::AssertUnwindSafe;
