@@ -21,7 +21,7 @@ use serde_json::json;
 use behaviour::{WIDGET, config_map, from, next, refusal};
 use support::{block_on, left_out};
 
-const LAB: &str = "hapi";
+const LAB: &str = "testapi";
 
 /// How long anything may take.
 const SOON: Duration = Duration::from_secs(30);
