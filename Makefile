@@ -5,7 +5,7 @@
 RUST := 1.95
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check unit e2e deny setup image crds figures toolchain
+.PHONY: help demo test test-full check unit e2e deny setup image crds figures bench-allocation toolchain
 
 help:
 	@echo 'make demo       a Kubernetes cluster on this machine, FerroLB in it, and a Service that answers'
@@ -15,6 +15,8 @@ help:
 	@echo 'make image      the container image, as an archive: target/image/ferrolb.tar'
 	@echo 'make crds       crds/*.yaml anew from the Rust types'
 	@echo 'make figures    latency, memory and sizes, measured in the cluster'
+	@echo 'make bench-allocation'
+	@echo '                the controller with 10,000 Services, measured (SERVICES=N ROUNDS=N)'
 
 demo: toolchain setup
 	@echo 'building the lab …'
@@ -52,6 +54,13 @@ crds: toolchain
 
 figures: toolchain setup
 	@tests/e2e/run figures
+
+# The lab runs beside what it measures, so it is built with optimisation.
+bench-allocation: toolchain setup
+	@cargo build --locked --profile measure -p ferrolb-tests --bin lab
+	@$${CARGO_TARGET_DIR:-target}/measure/lab --name bench bench allocation \
+	  $(if $(SERVICES),--services $(SERVICES)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  --json $${CARGO_TARGET_DIR:-target}/bench/allocation.jsonl
 
 toolchain:
 	@case "$$(rustc --version)" in 'rustc $(RUST).'*) ;; *) \

@@ -1,5 +1,6 @@
 //! `lab`: a real Kubernetes cluster on this machine, for trying, testing and measuring FerroLB.
 
+mod bench;
 mod demo;
 mod figures;
 
@@ -70,6 +71,11 @@ enum Task {
     Install,
     /// Measure FerroLB in the lab: latency, memory, sizes
     Figures,
+    /// Measure one part of FerroLB in a lab of its own, which is taken down afterwards
+    Bench {
+        #[command(subcommand)]
+        what: bench::What,
+    },
     /// Build FerroLB and pack its image into target/image/ferrolb.tar
     Image,
     /// From nothing to a Service that answers from outside
@@ -182,6 +188,7 @@ fn run(name: &str, task: Task) -> Result<ExitCode, LabError> {
             );
         }
         Task::Figures => block_on(figures::figures(&Lab::attach(name)?))?,
+        Task::Bench { what } => bench::bench(name, what, &this_program()?)?,
         Task::Image => println!("{}", programs::ferrolb_image(&progress)?.display()),
         Task::Demo { keep } => block_on(demo::demo(name, &this_program()?, keep))?,
         Task::PackImage { tag, out, user, entrypoint, files } => {

@@ -1,0 +1,22 @@
+//! What FerroLB costs and how fast it is, measured against a real API server.
+//!
+//! ```text
+//!   allocation: a control plane without nodes, the real controller ──► Report (table, JSON lines)
+//!      ├─ one_by_one   create to EXTERNAL-IP, beside the floor: the least that any controller could do
+//!      ├─ bulk         many Services by many writers, and their deletion
+//!      └─ rest         memory, a restart, and what is written while nothing happens
+//!   lean               requests and a watch that cost this process as little as can be
+//!   counters           what the API server says that it was asked
+//! ```
+//!
+//! The harness runs on the machine that it measures, so it is to be built with optimisation, and is lean.
+
+pub mod allocation;
+pub mod bulk;
+pub mod counters;
+pub mod lean;
+pub mod one_by_one;
+pub mod report;
+pub mod rest;
+
+pub use allocation::{Options, allocation};
