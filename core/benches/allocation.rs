@@ -40,7 +40,8 @@ fn service(index: usize, family: Family) -> Service {
 fn world(ranges: &[&str], family: Family) -> Snapshot {
     let ranges = ranges.iter().map(|range| range.parse().expect("a range")).collect();
     let pool = Pool { name: "a".into(), ranges, ..Pool::default() };
-    let services = (0..IN_USE).map(|index| service(index, family)).map(|service| (service.key.clone(), service));
+    let services =
+        (0..IN_USE).map(|index| service(index, family)).map(|service| (service.key.clone(), service));
     let mut snapshot = Snapshot {
         pools: [("a".to_owned(), pool)].into(),
         pools_are_complete: true,

@@ -77,10 +77,20 @@ pub struct Candidate {
     known: bool,
     /// While leading: the transitions of this reign, and when the write was sent that renewed it last.
     reign: Option<(i32, Duration)>,
-    /// The claim under way, and when it was sent.
-    sent: Option<(Claim, Duration)>,
+    /// The claim under way.
+    sent: Option<Sent>,
     /// After a claim that failed, the next one waits until then.
     not_before: Duration,
+}
+
+/// A claim under way.
+#[derive(Clone, Debug)]
+struct Sent {
+    claim: Claim,
+    at: Duration,
+    /// Whether the Lease that it replaces was given back. Noted when it is sent: a watch may show what it made of the
+    /// Lease before its answer is here.
+    given_back: bool,
 }
 
 impl Candidate {
@@ -157,7 +167,8 @@ impl Candidate {
             if renewal || replaces.is_none() { transitions } else { transitions.saturating_add(1) };
         let claim =
             Claim { holder: self.me.clone(), transitions, duration: self.duration, replaces, renewal };
-        self.sent = Some((claim.clone(), now));
+        let given_back = self.seen.as_ref().is_some_and(|(record, _)| record.holder.is_empty());
+        self.sent = Some(Sent { claim: claim.clone(), at: now, given_back });
         Step::Send(claim)
     }
 
@@ -167,13 +178,12 @@ impl Candidate {
     /// 2. Lost: what the Lease is now has to be observed before the next claim.
     /// 3. Unknown: the same; if it was done after all, the Lease in the own name is seen, and renewed.
     pub fn answered(&mut self, answer: Answer, now: Duration) -> Option<Accession> {
-        let (claim, sent) = self.sent.take()?;
+        let Sent { claim, at, given_back } = self.sent.take()?;
         match answer {
             Answer::Done(record) => {
-                let before = self.seen.replace((record, now));
-                self.reign = Some((claim.transitions, sent));
+                self.seen = Some((record, now));
+                self.reign = Some((claim.transitions, at));
                 self.not_before = Duration::ZERO;
-                let given_back = before.is_some_and(|(record, _)| record.holder.is_empty());
                 (!claim.renewal).then_some(if given_back { Accession::Clean } else { Accession::Unclean })
             }
             Answer::Lost | Answer::Unknown => {
@@ -327,7 +337,10 @@ mod tests {
         server.write(&back);
         b.observe(server.record.clone(), at(2));
         let taken = claim(b.next(at(2)));
-        assert_eq!(b.answered(server.write(&taken), at(2)), Some(Accession::Clean));
+        let answer = server.write(&taken);
+        // The watch is faster than the answer.
+        b.observe(server.record.clone(), at(2));
+        assert_eq!(b.answered(answer, at(2)), Some(Accession::Clean));
     }
 
     #[test]
