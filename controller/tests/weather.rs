@@ -303,11 +303,24 @@ async fn a_quiet_cluster_costs_no_writes() {
         let all = world.api.writes();
         all.iter().filter(|((_, resource), _)| resource != "leases").map(|(_, writes)| writes.asked).sum()
     };
-    // The counts of the pool follow within a second or two.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // Until all has been written that there is to write.
+    let started = Instant::now();
+    loop {
+        let pool: Option<IPAddressPool> = world.api.get(SYSTEM, "a");
+        let counted = pool.and_then(|pool| pool.status).is_some_and(|status| status.assigned_ipv4 == 1);
+        let state: Option<ConfigurationState> = world.api.get(SYSTEM, "controller");
+        let stated = state.and_then(|state| state.status).is_some_and(|status| status.result.is_some());
+        let unhappy: Option<Service> = world.api.get("default", "unhappy");
+        let told = unhappy.and_then(|service| service.status?.conditions).is_some_and(|all| !all.is_empty());
+        if counted && stated && told && world.api.all::<Event>().len() == 2 {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", world.api.writes());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let before = writes(&world);
     tokio::time::sleep(Duration::from_secs(8)).await;
-    assert_eq!(writes(&world), before, "{:?}", world.api.writes());
+    assert_eq!(writes(&world), before, "quiet: {:?}", world.api.writes());
     let World { api, weather, context, controller } = world;
     context.shutdown.cancel();
     controller.await.expect("it ends");
