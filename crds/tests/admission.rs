@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ferrolb_crds::{IPAddressPool, L2Advertisement};
+use ferrolb_core::service::Requested;
+use ferrolb_crds::view::Service;
+use ferrolb_crds::{ConfigurationState, IPAddressPool, L2Advertisement};
 use serde_json::Value;
 
 fn manifests(verdict: &str) -> Vec<(PathBuf, String)> {
@@ -27,6 +29,17 @@ fn usable(text: &str) -> Result<(), String> {
         Some("L2Advertisement") => {
             let ad: L2Advertisement = serde_json::from_value(object).map_err(|error| error.to_string())?;
             ad.to_core().map(drop).map_err(|problem| problem.to_string())
+        }
+        Some("ConfigurationState") => {
+            serde_json::from_value::<ConfigurationState>(object).map(drop).map_err(|error| error.to_string())
+        }
+        Some("Service") => {
+            let service: Service = serde_json::from_value(object).map_err(|error| error.to_string())?;
+            let balanced = service.spec.kind.as_deref() == Some("LoadBalancer");
+            match service.to_core(None).ok_or("no name")?.requested {
+                Requested::Unreadable(words) if balanced => Err(words),
+                _ => Ok(()),
+            }
         }
         other => panic!("{other:?}"),
     }
