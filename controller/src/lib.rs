@@ -1,26 +1,20 @@
 //! The controller: gives every Service of type LoadBalancer an address from the IPAddressPools.
 //!
 //! ```text
-//!  watch Service, IPAddressPool, Namespace ──► stores
-//!      │  any change                              │
-//!      ▼                                          ▼
-//!   one loop ──► cluster: Snapshot ──► core: plan ──► writes: what differs, in a safe order
-//!      ▲                 ▲                                    │
-//!      │                 └── pending: written, not yet seen ◄─┤
-//!      └───────────────────────────────────────────── writer: patch of services/status
+//!  watch Service, IPAddressPool, Namespace, Node, Lease
+//!      │                                             ┌──────────── answers ────────────┐
+//!      ▼                                             ▼                                 │
+//!   run: one loop ──► brain: what is known, ──► core: plan ──► what differs ──► writer, lease, events
 //! ```
 //!
-//! The loop is level-triggered: it looks at the stores as they are, never at single events, and what
-//! it decides depends on nothing that it remembers. The one thing kept between rounds is what was written and
-//! has not come back by the watch yet ([`unseen`]), so that no round plans on a picture older than its own
-//! writes.
+//! [`brain`] decides and does nothing; everything else here does and decides nothing. So a simulation can drive two
+//! controllers through every order of answers and failures in one thread.
 
-pub mod cluster;
+pub mod brain;
 pub mod events;
+pub mod lease;
 pub mod metrics;
 pub mod run;
-pub mod unseen;
 pub mod writer;
-pub mod writes;
 
-pub use run::run;
+pub use run::{Settings, run};

@@ -1,27 +1,33 @@
 //! Metrics, under the names that MetalLB's users have in their dashboards.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
-use ferrolb_core::allocate::{Plan, Snapshot, Verdict};
 use ferrolb_runtime::Context;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
+use crate::brain::{Brain, Figures, Reign};
+
 /// The controller's metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    total: Family<PoolLabel, Gauge>,
-    in_use: Family<PoolLabel, Gauge>,
+    /// Size and use of each pool: in all, IPv4, IPv6.
+    total: [Family<PoolLabel, Gauge>; 3],
+    in_use: [Family<PoolLabel, Gauge>; 3],
     /// Writes to Services that were done.
     pub updates: Counter,
     /// Writes to Services that failed.
     pub update_errors: Counter,
+    /// Writes to pools' statuses.
+    pub pool_updates: Counter,
     pending: Gauge,
-    /// How long the last round took to decide, in seconds.
-    pub plan_seconds: Gauge<f64, AtomicU64>,
+    leading: Gauge,
+    plan_seconds: Gauge<f64, AtomicU64>,
+    shown: Figures,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -36,47 +42,51 @@ impl Metrics {
         let all = metrics.clone();
         context.register(|registry| {
             let allocator = registry.sub_registry_with_prefix("metallb_allocator");
-            allocator.register("addresses_total", "Addresses of the pool", all.total);
-            allocator.register(
-                "addresses_in_use_total",
-                "Addresses of the pool that Services have",
-                all.in_use,
-            );
+            let kinds = [("", "Addresses"), ("ipv4_", "IPv4 addresses"), ("ipv6_", "IPv6 addresses")];
+            for (index, (prefix, what)) in kinds.into_iter().enumerate() {
+                let total = all.total[index].clone();
+                allocator.register(format!("{prefix}addresses_total"), format!("{what} of the pool"), total);
+                let in_use = all.in_use[index].clone();
+                let words = format!("{what} of the pool that Services have");
+                allocator.register(format!("{prefix}addresses_in_use_total"), words, in_use);
+            }
             let client = registry.sub_registry_with_prefix("metallb_k8s_client");
             client.register("updates", "Writes to Services that were done", all.updates);
             client.register("update_errors", "Writes to Services that failed", all.update_errors);
             let own = registry.sub_registry_with_prefix("ferrolb_controller");
             own.register("services_pending", "Services that wait for an address", all.pending);
-            own.register("plan_seconds", "How long the last round took to decide", all.plan_seconds);
+            own.register("pool_updates", "Writes to the status of pools", all.pool_updates);
+            own.register("leading", "1 for the replica that decides, else 0", all.leading);
+            own.register("decide_seconds", "How long the last round took to decide", all.plan_seconds);
         });
         metrics
     }
 
-    /// Shows what is in use once `plan` is written.
-    pub fn show(&self, before: &Snapshot, snapshot: &Snapshot, plan: &Plan) {
-        let mut in_use: BTreeMap<&str, i64> = BTreeMap::new();
-        let mut pending = 0;
-        for verdict in plan.verdicts.values() {
-            match verdict {
-                Verdict::Assigned(given) => {
-                    *in_use.entry(&given.pool).or_default() +=
-                        i64::try_from(given.addresses.len()).unwrap_or(i64::MAX);
-                }
-                Verdict::Pending(_) => pending += 1,
-                Verdict::Untouched | Verdict::Released => {}
+    /// Shows what the brain came to in `took`.
+    pub fn show(&mut self, brain: &Brain, took: Duration) {
+        self.plan_seconds.set(took.as_secs_f64());
+        self.leading.set(i64::from(*brain.reign() == Reign::Leading));
+        if self.shown == brain.figures {
+            return;
+        }
+        self.pending.set(i64::try_from(brain.figures.pending).unwrap_or(i64::MAX));
+        for (name, [(v4, v4_used), (v6, v6_used)]) in &brain.figures.pools {
+            let label = PoolLabel { pool: name.clone() };
+            let sizes = [v4.saturating_add(*v6), *v4, *v6];
+            let used = [v4_used.saturating_add(*v6_used), *v4_used, *v6_used];
+            for index in 0..3 {
+                let size = i64::try_from(sizes[index]).unwrap_or(i64::MAX);
+                self.total[index].get_or_create(&label).set(size);
+                self.in_use[index].get_or_create(&label).set(used[index]);
             }
         }
-        self.pending.set(pending);
-        for (name, pool) in &snapshot.pools {
+        let now: BTreeSet<&String> = brain.figures.pools.keys().collect();
+        for name in self.shown.pools.keys().filter(|name| !now.contains(name)) {
             let label = PoolLabel { pool: name.clone() };
-            let size = pool.ranges.iter().fold(0u128, |sum, range| sum.saturating_add(range.size()));
-            self.total.get_or_create(&label).set(i64::try_from(size).unwrap_or(i64::MAX));
-            self.in_use.get_or_create(&label).set(in_use.get(name.as_str()).copied().unwrap_or(0));
+            self.total.iter().chain(&self.in_use).for_each(|family| {
+                family.remove(&label);
+            });
         }
-        for name in before.pools.keys().filter(|name| !snapshot.pools.contains_key(*name)) {
-            let label = PoolLabel { pool: name.clone() };
-            self.total.remove(&label);
-            self.in_use.remove(&label);
-        }
+        self.shown = brain.figures.clone();
     }
 }

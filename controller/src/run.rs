@@ -1,218 +1,330 @@
-//! The loop: look, plan, write, look again.
+//! The shell around the brain: watches, requests, the one loop.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ferrolb_core::allocate::{self, Plan, Snapshot, Verdict};
-use ferrolb_crds::IPAddressPool;
-use ferrolb_crds::view::{Namespace, Service, Trim};
-use ferrolb_runtime::{Changes, ClientError, CommonArgs, Context, Watcher, client};
-use futures::{StreamExt, stream};
-use kube::{Api, Client, Resource, ResourceExt};
+use ferrolb_crds::view::{Namespace, Node, Service, Trim};
+use ferrolb_crds::{ConfigurationState, IPAddressPool};
+use ferrolb_runtime::{ClientError, CommonArgs, Context, How, Seen, Watch, client, now, watch_each};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::runtime::watcher::Config;
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::{Semaphore, mpsc};
 
-use crate::cluster::{Cluster, Stores};
+use crate::brain::{Brain, Effect, Input, Now, Outcome, Reign};
 use crate::events::Events;
 use crate::metrics::Metrics;
-use crate::unseen::Unseen;
-use crate::writer::{self, Outcome};
-use crate::writes::{Write, writes};
+use crate::{lease, writer};
 
-/// So many requests are under way at once.
+/// So many writes are under way at once.
 const WRITERS: usize = 16;
 
-/// So many writes are done before the stores are looked at again.
-const ROUND: usize = 256;
+/// The server ends each watch after so many seconds; a watch that is stuck in silence is noticed 5 s later. There are
+/// one or two controllers, so a few requests more a minute cost nothing.
+const WATCH_SECONDS: u32 = 20;
 
-/// Everything is looked at again at least so often, changed or not.
-const RESYNC: Duration = Duration::from_secs(60);
+/// Before the end writes under way may take so long. The rest of the program's end stays within one second.
+const END: Duration = Duration::from_millis(500);
 
-/// After a failed write the next try waits this long, doubled up to [`RESYNC`].
-const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// What the controller is told beside the flags of all programs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its name among the replicas, unique: that of its Pod.
+    pub pod_name: String,
+    /// How long the Lease lasts after each renewal.
+    pub lease_duration: Duration,
+}
 
 /// Runs the controller until `context.shutdown`.
 ///
 /// # Errors
 /// When there is no client to be had: nothing to watch, so nothing to retry.
-pub async fn run(args: &CommonArgs, context: Context) -> Result<(), ClientError> {
+pub async fn run(args: &CommonArgs, settings: Settings, context: Context) -> Result<(), ClientError> {
     let client = client(args).await?;
-    let watcher = Watcher { context: context.clone(), changes: Changes::default() };
-    let stores = Stores {
-        services: watcher.watch(Api::<Service>::all(client.clone()), Trim::trim),
-        pools: watcher.watch(Api::<IPAddressPool>::namespaced(client.clone(), &args.namespace), Trim::trim),
-        namespaces: watcher.watch(Api::<Namespace>::all(client.clone()), Trim::trim),
-    };
-    let mut controller = Controller {
+    run_with(client, args.namespace.clone(), args.lb_class().map(str::to_owned), settings, context).await;
+    Ok(())
+}
+
+/// The same with a client that is there already.
+pub async fn run_with(
+    client: Client,
+    namespace: String,
+    lb_class: Option<String>,
+    settings: Settings,
+    context: Context,
+) {
+    let (inputs, mut queue) = mpsc::unbounded_channel();
+    let mut shell = Shell {
         events: Events::start(client.clone(), context.shutdown.clone()),
         metrics: Metrics::new(&context),
-        lb_class: args.lb_class().map(str::to_owned),
+        writers: Arc::new(Semaphore::new(WRITERS)),
+        leads_until: Arc::default(),
+        services: None,
+        said: String::new(),
         client,
-        stores,
-        unseen: Unseen::default(),
-        last: Snapshot::default(),
-        retry: FIRST_RETRY,
+        namespace,
+        inputs,
+        context: context.clone(),
     };
-    let mut again = RESYNC;
+    shell.services = Some(shell.watch_services(0));
+    let _watches = shell.watch_the_rest();
+    let mut brain = Brain::new(&settings.pod_name, settings.lease_duration, lb_class);
+    let mut reign = Reign::Follower;
     loop {
-        tokio::select! {
-            () = context.shutdown.cancelled() => return Ok(()),
-            () = watcher.changes.changed() => {}
-            () = tokio::time::sleep(again) => {}
-        }
-        // A plan on half a picture would take addresses for free that are not.
-        if !context.readiness.waiting().is_empty() {
-            again = RESYNC;
-            continue;
+        let started = std::time::Instant::now();
+        let (effects, wait) = brain.decide(time());
+        shell.metrics.show(&brain, started.elapsed());
+        shell.leads_until.store(nanos(brain.leads_until().unwrap_or_default()), Ordering::SeqCst);
+        shell.say_reign(&mut reign, &brain);
+        for effect in effects {
+            shell.perform(effect);
         }
         tokio::select! {
-            () = context.shutdown.cancelled() => return Ok(()),
-            next = controller.round() => again = next,
+            () = context.shutdown.cancelled() => break,
+            () = tokio::time::sleep(wait) => {}
+            input = queue.recv() => {
+                let Some(input) = input else { break };
+                shell.handle(&mut brain, input);
+            }
+        }
+        // What is there already is taken together; nothing waits for more to come.
+        while let Ok(input) = queue.try_recv() {
+            shell.handle(&mut brain, input);
         }
     }
+    shell.end(&mut brain, &mut queue).await;
 }
 
-struct Controller {
+struct Shell {
     client: Client,
-    stores: Stores,
-    lb_class: Option<String>,
-    unseen: Unseen,
+    namespace: String,
+    context: Context,
     events: Events,
     metrics: Metrics,
-    /// The last snapshot, for the metrics of pools that are gone.
-    last: Snapshot,
-    retry: Duration,
+    inputs: mpsc::UnboundedSender<Input>,
+    writers: Arc<Semaphore>,
+    /// Until when writes may be sent, in nanoseconds of the boot clock.
+    leads_until: Arc<AtomicU64>,
+    services: Option<Watch>,
+    /// The last words about the Lease, so that the same are not said again and again.
+    said: String,
 }
 
-impl Controller {
-    /// One round; returns how long to wait for the next one if nothing changes.
-    ///
-    /// 1. Writes of unknown outcome are repeated until they are clear.
-    /// 2. The stores are read and a plan is made.
-    /// 3. Pools that cannot be used, and Services that get nothing, are told why.
-    /// 4. What differs is written; what had to wait, or did not fit in, comes in the next round at once.
-    async fn round(&mut self) -> Duration {
-        let repeated = self.write_all(self.unseen.to_repeat()).await;
-
-        let started = Instant::now();
-        let cluster = Cluster::read(&self.stores, &mut self.unseen, self.lb_class.as_deref());
-        let plan = allocate::plan(&cluster.snapshot);
-        self.metrics.plan_seconds.set(started.elapsed().as_secs_f64());
-        self.metrics.show(&self.last, &cluster.snapshot, &plan);
-
-        self.tell(&cluster, &plan);
-
-        let mut todo = writes(&cluster.services, &cluster.snapshot, &plan);
-        let more = todo.later > 0 || todo.now.len() > ROUND;
-        todo.now.truncate(ROUND);
-        let wrote = !todo.now.is_empty();
-        let written = self.write_all(todo.now).await;
-        self.last = cluster.snapshot;
-
-        if !repeated || !written {
-            self.retry = (self.retry * 2).min(RESYNC);
-            return self.retry;
-        }
-        self.retry = FIRST_RETRY;
-        if more && wrote { Duration::ZERO } else { RESYNC }
+impl Shell {
+    fn watch_services(&self, list: u64) -> Watch {
+        let (api, inputs) = (Api::<Service>::all(self.client.clone()), self.inputs.clone());
+        let how = How { seconds: WATCH_SECONDS, gates_readiness: list == 0, ..How::default() };
+        let trim = |service: &mut Service| service.trim_unshared();
+        watch_each(&self.context, api, how, trim, move |seen| {
+            let _ = inputs.send(Input::Services(list, seen));
+        })
     }
 
-    /// Says what is wrong with pools and why Services wait, each once.
-    fn tell(&mut self, cluster: &Cluster, plan: &Plan) {
-        let bad = &cluster.bad_pools;
-        let pools = self.stores.pools.state();
-        self.events.keep_only(|| {
-            let services = cluster.services.values().filter_map(|service| service.metadata.uid.clone());
-            services.chain(pools.iter().filter_map(|pool| pool.metadata.uid.clone())).collect()
+    fn watch_the_rest(&self) -> [Watch; 5] {
+        let (client, namespace) = (&self.client, self.namespace.as_str());
+        let how = || How { seconds: WATCH_SECONDS, gates_readiness: true, ..How::default() };
+        let one = |name: &str| How {
+            select: Config::default().fields(&format!("metadata.name={name}")),
+            gates_readiness: false,
+            ..how()
+        };
+        let send = || self.inputs.clone();
+        let (pools, namespaces, nodes, states, leases) = (send(), send(), send(), send(), send());
+        [
+            watch_each(
+                &self.context,
+                Api::namespaced(client.clone(), namespace),
+                how(),
+                IPAddressPool::trim,
+                move |seen| {
+                    let _ = pools.send(Input::Pools(seen));
+                },
+            ),
+            watch_each(&self.context, Api::all(client.clone()), how(), Namespace::trim, move |seen| {
+                let _ = namespaces.send(Input::Namespaces(seen));
+            }),
+            watch_each(&self.context, Api::all(client.clone()), how(), Node::trim, move |seen| {
+                let _ = nodes.send(Input::Nodes(seen));
+            }),
+            watch_each(
+                &self.context,
+                Api::namespaced(client.clone(), namespace),
+                one(writer::STATE),
+                ConfigurationState::trim,
+                move |seen| {
+                    let _ = states.send(Input::States(seen));
+                },
+            ),
+            watch_each(
+                &self.context,
+                Api::<Lease>::namespaced(client.clone(), namespace),
+                one(lease::NAME),
+                Lease::trim,
+                move |seen| {
+                    let record = match seen {
+                        Seen::Listed(all) => all.first().map(lease::record),
+                        Seen::Applied(one) => Some(lease::record(&one)),
+                        Seen::Deleted(_) => None,
+                        Seen::Failing => return,
+                    };
+                    let _ = leases.send(Input::Lease(Ok(record)));
+                },
+            ),
+        ]
+    }
+
+    /// Starts what the brain asks for; each answer comes back as an input.
+    fn perform(&mut self, effect: Effect) {
+        let (client, inputs, namespace) = (self.client.clone(), self.inputs.clone(), self.namespace.clone());
+        let send = move |input| {
+            let _ = inputs.send(input);
+        };
+        match effect {
+            Effect::Write(write) => {
+                let (writers, leads_until) = (self.writers.clone(), self.leads_until.clone());
+                tokio::spawn(async move {
+                    let _permit = writers.acquire_owned().await;
+                    let leads = nanos(now()) < leads_until.load(Ordering::SeqCst);
+                    let outcome = if leads { writer::write(&client, &write).await } else { Outcome::NotSent };
+                    send(Input::Written(write, outcome));
+                });
+            }
+            Effect::WritePool(pool, status) => {
+                tokio::spawn(async move {
+                    let done = writer::write_pool(&client, &pool, &status).await;
+                    send(Input::PoolWritten(pool.name_any(), done.map(Box::new)));
+                });
+                self.metrics.pool_updates.inc();
+            }
+            Effect::WriteState(status) => {
+                tokio::spawn(async move {
+                    let done = writer::write_state(&client, &namespace, &status).await;
+                    send(Input::StateWritten(done.map(Box::new)));
+                });
+            }
+            Effect::Claim(claim) => {
+                tokio::spawn(async move {
+                    let (answer, words) = lease::claim(&client, &namespace, &claim).await;
+                    if let Some(words) = words {
+                        tracing::warn!("{words}");
+                    }
+                    send(Input::Claimed(answer));
+                });
+            }
+            Effect::LookAtLease => {
+                tokio::spawn(async move {
+                    let looked = lease::look(&client, &namespace).await;
+                    if let Err(words) = &looked {
+                        tracing::warn!("{words}; no address is given before that");
+                    }
+                    send(Input::Lease(looked.map_err(|_| ())));
+                });
+            }
+            Effect::Relist(list) => {
+                self.services = None;
+                self.services = Some(self.watch_services(list));
+            }
+            Effect::ConfirmPools => {
+                tokio::spawn(async move {
+                    send(Input::PoolsConfirmed(writer::no_pools(&client, &namespace).await));
+                });
+            }
+            Effect::Tell(note) => self.events.tell(note),
+        }
+    }
+
+    /// Counts and tells what the input means for an operator, and hands it on.
+    fn handle(&mut self, brain: &mut Brain, input: Input) {
+        match &input {
+            Input::Written(write, outcome) => {
+                let service = write.key.to_string();
+                match outcome {
+                    Outcome::Done(_) => {
+                        self.metrics.updates.inc();
+                        write.notes.iter().for_each(|note| self.events.tell(note.clone()));
+                    }
+                    Outcome::Refused(why) => {
+                        self.metrics.update_errors.inc();
+                        tracing::warn!(
+                            service,
+                            "the API server refuses to write its status: {why}; trying again"
+                        );
+                    }
+                    Outcome::Unknown(why) => {
+                        self.metrics.update_errors.inc();
+                        tracing::warn!(
+                            service,
+                            "cannot tell whether its status was written: {why}; trying again"
+                        );
+                    }
+                    Outcome::Superseded | Outcome::Gone | Outcome::NotSent => {
+                        tracing::debug!(service, ?outcome, "not written");
+                    }
+                }
+            }
+            Input::PoolWritten(name, done) => match done {
+                Ok(pool) => {
+                    let before = brain.world.pools.get(name);
+                    let status = pool.status.as_ref();
+                    let note = before.zip(status).and_then(|(pool, status)| Brain::pool_note(pool, status));
+                    note.into_iter().for_each(|note| self.events.tell(note));
+                }
+                Err(why) => tracing::warn!(pool = name, "cannot write its status: {why}; trying again"),
+            },
+            Input::StateWritten(Err(why)) => {
+                tracing::warn!(
+                    "cannot write the ConfigurationState {:?}: {why}; trying again",
+                    writer::STATE
+                );
+            }
+            _ => {}
+        }
+        brain.handle(input, time());
+    }
+
+    fn say_reign(&mut self, last: &mut Reign, brain: &Brain) {
+        let words = match brain.reign() {
+            Reign::Follower => match brain.leader() {
+                Some(leader) => format!("another controller leads: {leader}"),
+                None => String::new(),
+            },
+            Reign::Relisting { .. } => "took the lead; listing Services anew".to_owned(),
+            Reign::Fencing { .. } => "making sure that late writes of a controller before fail".to_owned(),
+            Reign::Leading => "leading".to_owned(),
+        };
+        if words != self.said && !words.is_empty() {
+            tracing::info!("{words}");
+            self.said = words;
+        }
+        last.clone_from(brain.reign());
+    }
+
+    /// Waits for the writes under way, then gives the Lease back: the next one then need not wait, nor take care.
+    async fn end(&mut self, brain: &mut Brain, queue: &mut mpsc::UnboundedReceiver<Input>) {
+        let ended = tokio::time::timeout(END, async {
+            while brain.is_waiting() {
+                match queue.recv().await {
+                    Some(input) => self.handle(brain, input),
+                    None => break,
+                }
+            }
+            if let Some(claim) = brain.give_back() {
+                lease::claim(&self.client, &self.namespace, &claim).await;
+                tracing::info!("gave the lead back");
+            }
         });
-        for pool in pools {
-            let Some(uid) = pool.uid() else { continue };
-            match bad.iter().find(|bad| bad.pool.uid().as_ref() == Some(&uid)) {
-                Some(bad) => {
-                    let note = format!("not used: {}", bad.why);
-                    if self.events.complain(pool.object_ref(&()), "InvalidPool", "Reading", &note) {
-                        tracing::warn!(pool = pool.name_any(), "{note}");
-                    }
-                }
-                None => {
-                    if self.events.settled(&uid) {
-                        tracing::info!(pool = pool.name_any(), "the pool can be used now");
-                    }
-                }
-            }
-        }
-        for (key, verdict) in &plan.verdicts {
-            let Some(service) = cluster.services.get(key) else { continue };
-            if let Verdict::Pending(why) = verdict {
-                let note = why.to_string();
-                if self.events.complain(service.object_ref(&()), "AllocationFailed", "Allocating", &note) {
-                    tracing::info!(service = %key, "no address: {note}");
-                }
-            } else {
-                self.events.settled(service.metadata.uid.as_deref().unwrap_or_default());
-            }
+        if ended.await.is_err() {
+            tracing::warn!("writes were still under way; the Lease runs out by itself");
         }
     }
+}
 
-    /// Does all `writes`, side by side; returns whether each one came to a clear end.
-    async fn write_all(&mut self, writes: Vec<Write>) -> bool {
-        let client = self.client.clone();
-        let mut done = stream::iter(writes)
-            .map(|write| {
-                let client = client.clone();
-                async move { (writer::write(&client, &write).await, write) }
-            })
-            .buffer_unordered(WRITERS);
-        let mut clear = true;
-        while let Some((outcome, write)) = done.next().await {
-            clear &= self.note(outcome, write);
-        }
-        clear
-    }
+fn time() -> Now {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now { boot: now(), wall: i64::try_from(wall.as_secs()).unwrap_or(i64::MAX) }
+}
 
-    /// Remembers and tells what became of `write`; returns whether that is clear.
-    fn note(&mut self, outcome: Outcome, write: Write) -> bool {
-        let (service, key) = (write.key.to_string(), &write.key);
-        match outcome {
-            Outcome::Done(object) => {
-                self.metrics.updates.inc();
-                self.announce(&write, &object);
-                self.unseen.known(key.clone(), write.based_on, object);
-            }
-            Outcome::Superseded(object) => {
-                tracing::debug!(service, "it changed meanwhile; looking again");
-                self.unseen.known(key.clone(), write.based_on, object);
-            }
-            Outcome::Gone => self.unseen.nothing(key),
-            Outcome::Refused(why) => {
-                self.metrics.update_errors.inc();
-                tracing::warn!(service, "the API server refuses to write its status: {why}; trying again");
-                self.unseen.nothing(key);
-                return false;
-            }
-            Outcome::Unknown(why) => {
-                self.metrics.update_errors.inc();
-                tracing::warn!(service, "cannot tell whether its status was written: {why}; trying again");
-                self.unseen.uncertain(write);
-                return false;
-            }
-        }
-        true
-    }
-
-    /// The line that an operator wants to read, in the log and as an event.
-    fn announce(&self, write: &Write, object: &Service) {
-        let about = object.object_ref(&());
-        let service = write.key.to_string();
-        match &write.give {
-            Some(given) => {
-                let list: Vec<String> = write.addresses().iter().map(ToString::to_string).collect();
-                let note = format!("assigned {} from pool {:?}", list.join(" and "), given.pool);
-                tracing::info!(service, "{note}");
-                self.events.normal(about, "IPAllocated", "Allocating", note);
-            }
-            None => {
-                tracing::info!(service, "its address was taken back");
-                let note = "its address was taken back: it may no longer have it".to_owned();
-                self.events.normal(about, "ClearAssignment", "Releasing", note);
-            }
-        }
-    }
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -4,68 +4,58 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrolb_crds::view::Service;
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Client};
+use ferrolb_crds::{ConfigurationState, ConfigurationStateStatus, IPAddressPool, IPAddressPoolStatus};
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
 
-use crate::writes::Write;
+use crate::brain::{Outcome, Write};
 
 /// The name under which the API server records what we set.
-const FIELD_MANAGER: &str = "ferrolb-controller";
+pub(crate) const FIELD_MANAGER: &str = "ferrolb-controller";
 
 /// How long one request may take. kube itself sets no limit.
-const REQUEST: Duration = Duration::from_secs(5);
+pub(crate) const REQUEST: Duration = Duration::from_secs(5);
 
-/// How often one write is sent before its outcome counts as unknown for now.
-const TRIES: u32 = 4;
+/// The name of our `ConfigurationState`.
+pub const STATE: &str = "controller";
 
-/// What became of a write.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    /// It was done; the object as it is now.
-    Done(Arc<Service>),
-    /// The object had changed before; it is now this.
-    Superseded(Arc<Service>),
-    /// The object is gone.
-    Gone,
-    /// The server will not do it; the text says why.
-    Refused(String),
-    /// The server gave no clear answer; the text says what it gave.
-    Unknown(String),
+/// Under this name MetalLB's controller, and so the tools that look for it, knows the state's conditions.
+const STATE_MANAGER: &str = "poolReconciler";
+
+fn merge() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() }
 }
 
-/// Does one write.
+/// Does one write to a Service.
 ///
-/// A request that got no clear answer (a time-out, a server error) may have been done, or may yet be.
-/// It is sent again, the same: as it carries the version that it is based on, it cannot be done twice, and
-/// the answer tells which it was.
+/// A request that got no clear answer (a time-out, a server error) may have been done, or may yet be. As it carries the
+/// version that it is based on, it cannot be done twice, and what the Service is now tells which it was: if it still
+/// has that version, the write may still come, and the outcome is unknown.
 pub async fn write(client: &Client, write: &Write) -> Outcome {
     let api: Api<Service> = Api::namespaced(client.clone(), &write.key.namespace);
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     let patch = Patch::Strategic(write.patch());
-    let mut unclear = String::new();
-    for attempt in 0..TRIES {
-        if attempt > 0 {
-            tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
-        }
-        let request = api.patch_status(&write.key.name, &params, &patch);
-        match clear(tokio::time::timeout(REQUEST, request).await) {
-            Clear::Yes(object) => return Outcome::Done(object),
-            Clear::Conflict => break,
-            Clear::Gone => return Outcome::Gone,
-            Clear::Refused(why) => return Outcome::Refused(why),
-            Clear::No(why) => unclear = why,
-        }
-    }
-    // Somebody else wrote, or an earlier try of ours did. Either way the version that later
-    // copies of the request would need is gone, so what the object is now is the truth.
+    let params = merge();
+    let unclear = match clear(
+        tokio::time::timeout(REQUEST, api.patch_status(&write.key.name, &params, &patch)).await,
+    ) {
+        Clear::Yes(object) => return Outcome::Done(object),
+        Clear::Gone => return Outcome::Gone,
+        Clear::Refused(why) => return Outcome::Refused(why),
+        Clear::Conflict => None,
+        Clear::No(why) => Some(why),
+    };
+    // Somebody else wrote, or the request was done after all. Either way the version that late copies of it
+    // would need is gone.
     match clear(tokio::time::timeout(REQUEST, api.get(&write.key.name)).await) {
+        Clear::Yes(object) if object.metadata.uid.as_ref() != Some(&write.uid) => Outcome::Gone,
         Clear::Yes(object) if object.metadata.resource_version.as_ref() == Some(&write.based_on) => {
-            Outcome::Unknown(unclear)
+            Outcome::Unknown(unclear.unwrap_or_else(|| "a conflict with the version that it has".to_owned()))
         }
-        Clear::Yes(object) => Outcome::Superseded(object),
+        Clear::Yes(_) => Outcome::Superseded,
         Clear::Gone => Outcome::Gone,
-        Clear::Refused(why) | Clear::No(why) => Outcome::Unknown(why),
-        Clear::Conflict => Outcome::Unknown(unclear),
+        Clear::Refused(why) | Clear::No(why) => Outcome::Unknown(unclear.unwrap_or(why)),
+        Clear::Conflict => Outcome::Unknown(unclear.unwrap_or_default()),
     }
 }
 
@@ -80,17 +70,74 @@ enum Clear {
 
 fn clear(answer: Result<Result<Service, kube::Error>, tokio::time::error::Elapsed>) -> Clear {
     match answer {
-        Ok(Ok(object)) => Clear::Yes(Arc::new(object)),
+        Ok(Ok(mut object)) => {
+            object.trim_unshared();
+            Clear::Yes(Arc::new(object))
+        }
         Ok(Err(kube::Error::Api(status))) => match status.code {
             404 => Clear::Gone,
             409 => Clear::Conflict,
             403 => Clear::Refused(format!("{}: apply config/rbac", status.message)),
-            // Too many requests: not done, and worth another try.
-            429 => Clear::No(status.message.clone()),
+            // Too many requests, or a token that has just expired: not done, and worth another try.
+            401 | 408 | 429 => Clear::No(status.message.clone()),
             400..=499 => Clear::Refused(status.message.clone()),
             _ => Clear::No(status.message.clone()),
         },
         Ok(Err(error)) => Clear::No(error.to_string()),
         Err(_) => Clear::No(format!("no answer from the API server within {} s", REQUEST.as_secs())),
     }
+}
+
+/// Writes the status of a pool: all of it is ours.
+///
+/// # Errors
+/// In words.
+pub async fn write_pool(
+    client: &Client,
+    pool: &IPAddressPool,
+    status: &IPAddressPoolStatus,
+) -> Result<IPAddressPool, String> {
+    let api: Api<IPAddressPool> = Api::namespaced(client.clone(), &pool.namespace().unwrap_or_default());
+    let patch = Patch::Merge(json!({ "metadata": { "uid": pool.metadata.uid }, "status": status }));
+    let (name, params) = (pool.name_any(), merge());
+    let request = api.patch_status(&name, &params, &patch);
+    answered(tokio::time::timeout(REQUEST, request).await)
+}
+
+/// Writes our `ConfigurationState`, and makes it if it is not there.
+///
+/// # Errors
+/// In words.
+pub async fn write_state(
+    client: &Client,
+    namespace: &str,
+    status: &ConfigurationStateStatus,
+) -> Result<ConfigurationState, String> {
+    let api: Api<ConfigurationState> = Api::namespaced(client.clone(), namespace);
+    let mut object = json!({
+        "apiVersion": "metallb.io/v1beta1", "kind": "ConfigurationState",
+        "metadata": { "name": STATE, "labels": { "metallb.io/component-type": "controller" } },
+    });
+    let params = PatchParams::apply(STATE_MANAGER).force();
+    let patch = Patch::Apply(object.clone());
+    answered(tokio::time::timeout(REQUEST, api.patch(STATE, &params, &patch)).await)?;
+    object["status"] = json!(status);
+    let patch = Patch::Apply(object);
+    answered(tokio::time::timeout(REQUEST, api.patch_status(STATE, &params, &patch)).await)
+}
+
+fn answered<K>(answer: Result<Result<K, kube::Error>, tokio::time::error::Elapsed>) -> Result<K, String> {
+    match answer {
+        Ok(Ok(object)) => Ok(object),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer from the API server within {} s", REQUEST.as_secs())),
+    }
+}
+
+/// Whether there are no pools, by a quorum read; `None` if the API server does not say, or has no such kind.
+pub async fn no_pools(client: &Client, namespace: &str) -> Option<bool> {
+    let api: Api<IPAddressPool> = Api::namespaced(client.clone(), namespace);
+    let params = ListParams::default().limit(1);
+    let listed = tokio::time::timeout(REQUEST, api.list(&params)).await.ok()?.ok()?;
+    Some(listed.items.is_empty())
 }

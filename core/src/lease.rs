@@ -195,6 +195,11 @@ impl Candidate {
         self.leads_until().is_some_and(|until| now < until)
     }
 
+    /// Whether a claim is under way.
+    pub fn is_claiming(&self) -> bool {
+        self.sent.is_some()
+    }
+
     /// Whether what the Lease is has to be asked for.
     pub fn wants_look(&self) -> bool {
         !self.known && self.sent.is_none()

@@ -1,9 +1,11 @@
 //! The definitions as files: what `kubectl apply -f crds/` installs.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps,
+};
 use kube::CustomResourceExt;
 
-use crate::{IPAddressPool, L2Advertisement};
+use crate::{ConfigurationState, IPAddressPool, L2Advertisement};
 
 /// Writes the files anew; named in each of them.
 pub const COMMAND: &str = "cargo run -p ferrolb-crds --bin gen-crds";
@@ -20,16 +22,25 @@ pub struct GenerateError {
 pub fn definitions() -> Vec<CustomResourceDefinition> {
     let mut pools = IPAddressPool::crd();
     let mut advertisements = L2Advertisement::crd();
-    for definition in [&mut pools, &mut advertisements] {
+    let mut states = ConfigurationState::crd();
+    for definition in [&mut pools, &mut advertisements, &mut states] {
         definition.spec.names.list_kind = Some(format!("{}List", definition.spec.names.kind));
     }
     // An advertisement without a spec announces everything: a short and frequent manifest.
-    for version in &mut advertisements.spec.versions {
-        if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
-            schema.required = None;
-        }
+    for schema in schemas(&mut advertisements) {
+        schema.required = None;
     }
-    vec![pools, advertisements]
+    for schema in schemas(&mut states) {
+        schema.required = None;
+        // MetalLB's has no spec at all.
+        schema.properties.as_mut().map(|properties| properties.remove("spec"));
+    }
+    vec![states, pools, advertisements]
+}
+
+fn schemas(definition: &mut CustomResourceDefinition) -> impl Iterator<Item = &mut JSONSchemaProps> {
+    let versions = definition.spec.versions.iter_mut();
+    versions.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut())
 }
 
 /// The name and content of each file in the folder `crds/`.
@@ -99,7 +110,9 @@ mod tests {
 
     #[test]
     fn names_scope_and_subresource() {
-        for (definition, plural) in definitions().iter().zip(["ipaddresspools", "l2advertisements"]) {
+        for (definition, plural) in
+            definitions().iter().zip(["configurationstates", "ipaddresspools", "l2advertisements"])
+        {
             let spec = &definition.spec;
             assert_eq!((spec.group.as_str(), spec.scope.as_str()), ("metallb.io", "Namespaced"));
             assert_eq!((spec.names.plural.as_str(), &spec.names.short_names), (plural, &None));
@@ -166,7 +179,7 @@ mod tests {
 
     #[test]
     fn every_field_is_described() {
-        for kind in ["IPAddressPool", "L2Advertisement"] {
+        for kind in ["IPAddressPool", "L2Advertisement", "ConfigurationState"] {
             let whole = schema(kind, "schema/openAPIV3Schema");
             let mut properties = Vec::new();
             all(&whole, "properties", &mut properties);
@@ -181,7 +194,8 @@ mod tests {
         // Functions of the CEL list library that API servers take in new definitions only from 1.35 on.
         let newer =
             ["distinct(", ".sort(", "sortBy(", "flatten(", "slice(", "lists.range(", ".reverse(", "math."];
-        for definition in definitions() {
+        for definition in definitions().into_iter().filter(|all| all.spec.names.kind != "ConfigurationState")
+        {
             let whole = serde_json::to_value(definition).unwrap();
             let mut rules = Vec::new();
             all(&whole, "rule", &mut rules);

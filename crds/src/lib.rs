@@ -19,12 +19,17 @@ pub mod generate;
 pub mod names;
 pub mod view;
 
+mod configuration_state;
+mod duration;
 mod l2_advertisement;
 mod lenient;
 mod pool;
 mod rules;
 mod selector;
 
+pub use configuration_state::{
+    ConfigurationResult, ConfigurationState, ConfigurationStateSpec, ConfigurationStateStatus,
+};
 pub use l2_advertisement::{
     AdvertisementProblem, L2Advertisement, L2AdvertisementSpec, L2AdvertisementStatus, PreferredNodeSelector,
 };

@@ -27,6 +27,16 @@ pub const ALLOCATED_FROM_POOL: &str = "metallb.io/ip-allocated-from-pool";
 /// The old spelling of [`ALLOCATED_FROM_POOL`]; MetalLB never cleans it up, so it may be found.
 pub const DEPRECATED_ALLOCATED_FROM_POOL: &str = "metallb.universe.tf/ip-allocated-from-pool";
 
+/// The prefix of what FerroLB adds to MetalLB's API.
+pub const OWN_PREFIX: &str = "ferrolb.io/";
+/// Written by the controller on a Service that may share its address: a digest of the terms under which it got it.
+pub const SHARING_TERMS: &str = "ferrolb.io/sharing-terms";
+/// Written by a controller that takes over, on Services that wait for an address: late writes of the one before
+/// then fail, since the Service is no longer the one that they are based on.
+pub const FENCE: &str = "ferrolb.io/fence";
+/// The type of the condition on a Service that says whether it has an address, and why not.
+pub const ADDRESS_ASSIGNED: &str = "ferrolb.io/AddressAssigned";
+
 /// A node with this label, whatever its value, announces nothing.
 pub const EXCLUDE_NODE: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 /// What a node runs; its kubelet writes it.

@@ -1,16 +1,21 @@
 //! `IPAddressPool`: addresses that Services may get.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+use std::time::Duration;
 
 use ferrolb_core::net::{AddressRange, RangeError};
-use ferrolb_core::pool::{Pinning, Pool};
+use ferrolb_core::pool::{Pinning, Pool, REUSE_DELAY};
+use ferrolb_core::ranges::disjoint;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::selector::{self, LabelSelector, SelectorProblem};
-use crate::{lenient, rules};
+use crate::{duration, lenient, rules};
+
+/// The longest `reuseDelay`.
+const MAX_REUSE_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What an `IPAddressPool` asks for.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -57,6 +62,17 @@ pub struct IPAddressPoolSpec {
     /// network or broadcast addresses.
     #[serde(default, rename = "avoidBuggyIPs")]
     pub avoid_buggy_ips: bool,
+    /// Addresses of the pool that are never given out, written as in addresses: those of a router or of hosts
+    /// that have a fixed address in the range.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "rules::excluded_addresses")]
+    pub exclude_addresses: Vec<String>,
+    /// How long an address that a Service no longer has rests before another Service gets it, as a duration like
+    /// 30s or 5m, up to 24h; 30s if absent. Where nothing else is free, it is given all the same. A Service that
+    /// asks for the very address does not wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::reuse_delay")]
+    pub reuse_delay: Option<String>,
     /// For which Services the pool is reserved; without it, for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ServiceAllocation")]
@@ -128,6 +144,20 @@ pub enum PoolProblem {
         /// What is wrong with it.
         source: RangeError,
     },
+    /// An entry of the exclusions that is no range.
+    #[error("spec.excludeAddresses[{index}]: {source}; correct or remove this entry")]
+    Excluded {
+        /// Its place in the list, from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: RangeError,
+    },
+    /// Everything is excluded.
+    #[error("spec.excludeAddresses leaves nothing of spec.addresses: remove entries")]
+    NothingLeft,
+    /// A time to rest that is none.
+    #[error("spec.reuseDelay: {0:?} is not a time from 0s to 24h like 30s or 5m; correct or remove it")]
+    ReuseDelay(String),
     /// A selector that cannot be used.
     #[error("{place}: {source}")]
     Selector {
@@ -156,14 +186,42 @@ impl IPAddressPool {
         for (index, entry) in spec.addresses.iter().enumerate() {
             ranges.push(entry.parse().map_err(|source| PoolProblem::Entry { index, source })?);
         }
+        let mut excluded: Vec<AddressRange> = Vec::with_capacity(spec.exclude_addresses.len());
+        for (index, entry) in spec.exclude_addresses.iter().enumerate() {
+            excluded.push(entry.parse().map_err(|source| PoolProblem::Excluded { index, source })?);
+        }
+        let reuse_delay = match &spec.reuse_delay {
+            None => REUSE_DELAY,
+            Some(text) => duration::parse(text)
+                .filter(|delay| *delay <= MAX_REUSE_DELAY)
+                .ok_or_else(|| PoolProblem::ReuseDelay(text.clone()))?,
+        };
+        let ranges = disjoint(&ranges, &excluded);
+        if ranges.is_empty() {
+            return Err(PoolProblem::NothingLeft);
+        }
         Ok(Pool {
             name: self.metadata.name.clone().unwrap_or_default(),
             labels: self.metadata.labels.clone().unwrap_or_default(),
-            ranges: disjoint(ranges),
+            ranges,
+            excluded,
             auto_assign: spec.auto_assign,
             avoid_buggy_ips: spec.avoid_buggy_ips,
+            reuse_delay,
             pinned: spec.service_allocation.as_ref().map(ServiceAllocation::to_core).transpose()?,
         })
+    }
+
+    /// The entries of `addresses` and `excludeAddresses` whose host bits are set, and what each stands for: legal,
+    /// but its author may have meant one address.
+    pub fn masked_entries(&self) -> Vec<(&str, AddressRange)> {
+        let entries = self.spec.addresses.iter().chain(&self.spec.exclude_addresses);
+        let masked = |entry: &'_ String| {
+            let range: AddressRange = entry.parse().ok()?;
+            let first: IpAddr = entry.split_once('/')?.0.trim().parse().ok()?;
+            (first != range.first()).then_some(range)
+        };
+        entries.filter_map(|entry| Some((entry.as_str(), masked(entry)?))).collect()
     }
 }
 
@@ -182,53 +240,14 @@ impl ServiceAllocation {
     }
 }
 
-/// The same addresses in the same order, each in one range only: what an earlier range holds is cut out of
-/// the later ones.
-fn disjoint(ranges: Vec<AddressRange>) -> Vec<AddressRange> {
-    let mut kept: Vec<AddressRange> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        let mut before: Vec<AddressRange> =
-            kept.iter().filter(|other| other.overlaps(&range)).copied().collect();
-        before.sort_unstable();
-        let mut rest = Some(range);
-        for other in before {
-            let Some(part) = rest else { break };
-            kept.extend(span(part.first(), previous(other.first())));
-            rest = span_from(next(other.last()), part.last());
-        }
-        kept.extend(rest);
-    }
-    kept
-}
-
-fn span(first: IpAddr, last: Option<IpAddr>) -> Option<AddressRange> {
-    AddressRange::new(first, last?).ok()
-}
-
-fn span_from(first: Option<IpAddr>, last: IpAddr) -> Option<AddressRange> {
-    AddressRange::new(first?, last).ok()
-}
-
-fn next(address: IpAddr) -> Option<IpAddr> {
-    Some(match address {
-        IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits().checked_add(1)?).into(),
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits().checked_add(1)?).into(),
-    })
-}
-
-fn previous(address: IpAddr) -> Option<IpAddr> {
-    Some(match address {
-        IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits().checked_sub(1)?).into(),
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits().checked_sub(1)?).into(),
-    })
-}
-
 impl Default for IPAddressPoolSpec {
     fn default() -> Self {
         IPAddressPoolSpec {
             addresses: Vec::new(),
             auto_assign: true,
             avoid_buggy_ips: false,
+            exclude_addresses: Vec::new(),
+            reuse_delay: None,
             service_allocation: None,
             unreadable: None,
         }
@@ -273,6 +292,7 @@ mod tests {
     fn the_whole_of_a_pool() {
         let made = pool(&json!({
             "addresses": ["10.0.0.7/29", "fd00::1 - fd00::9"], "autoAssign": false, "avoidBuggyIPs": true,
+            "excludeAddresses": ["10.0.0.3/32"], "reuseDelay": "5m",
             "serviceAllocation": {
                 "priority": 20, "namespaces": ["shop"],
                 "namespaceSelectors": [{"matchLabels": {"tier": "web"}}], "serviceSelectors": [{}],
@@ -282,9 +302,11 @@ mod tests {
         let expected = Pool {
             name: "lan".into(),
             labels: [("site".to_owned(), "home".to_owned())].into(),
-            ranges: ranges(&["10.0.0.0-10.0.0.7", "fd00::1-fd00::9"]),
+            ranges: ranges(&["10.0.0.0-10.0.0.2", "10.0.0.4-10.0.0.7", "fd00::1-fd00::9"]),
             auto_assign: false,
             avoid_buggy_ips: true,
+            excluded: ranges(&["10.0.0.3/32"]),
+            reuse_delay: Duration::from_secs(300),
             pinned: Some(Pinning {
                 priority: 20,
                 namespaces: ["shop".to_owned()].into(),
@@ -347,44 +369,33 @@ mod tests {
     }
 
     #[test]
-    fn an_address_counts_where_it_stands_first() {
-        let made = pool(&json!({"addresses": ["10.0.0.2/31", "10.0.0.0/29"]})).to_core().unwrap();
-        assert_eq!(made.ranges, ranges(&["10.0.0.2/31", "10.0.0.0/31", "10.0.0.4/30"]));
+    fn exclusions_and_times_that_cannot_be_are_problems() {
+        let with = |field: &str, value: Value| {
+            let mut spec = json!({"addresses": ["10.0.0.0/30"]});
+            spec[field] = value;
+            problem(&spec)
+        };
+        assert!(
+            with("excludeAddresses", json!(["10.0.0.1/32", "x"])).starts_with("spec.excludeAddresses[1]: ")
+        );
+        assert!(with("excludeAddresses", json!(["10.0.0.0/24"])).starts_with("spec.excludeAddresses leaves"));
+        for text in ["-1s", "25h", "soon"] {
+            assert!(with("reuseDelay", json!(text)).starts_with("spec.reuseDelay: "), "{text}");
+        }
+    }
+
+    #[test]
+    fn masked_entries_are_found() {
         let made =
-            disjoint(ranges(&["10.0.0.4-10.0.0.6", "10.0.0.8/32", "10.0.0.0/28", "10.0.0.4/32", "::1/128"]));
-        let expected = ranges(&[
-            "10.0.0.4-10.0.0.6",
-            "10.0.0.8/32",
-            "10.0.0.0-10.0.0.3",
-            "10.0.0.7/32",
-            "10.0.0.9-10.0.0.15",
-            "::1/128",
-        ]);
-        assert_eq!(made, expected);
-        let all = ranges(&["0.0.0.0/0", "255.255.255.255/32", "0.0.0.0/32", "::/0", "::/0"]);
-        assert_eq!(disjoint(all), ranges(&["0.0.0.0/0", "::/0"]));
+            pool(&json!({"addresses": ["10.0.0.7/29", "10.0.1.0/24", "10.0.2.1-10.0.2.2", "fd00::1/64"]}));
+        let found: Vec<&str> = made.masked_entries().into_iter().map(|(entry, _)| entry).collect();
+        assert_eq!(found, ["10.0.0.7/29", "fd00::1/64"]);
     }
 
     proptest! {
         #[test]
         fn any_text_is_a_pool_or_a_problem(addresses in prop::collection::vec(".{0,40}", 0..4)) {
             let _ = pool(&json!({"addresses": addresses})).to_core();
-        }
-
-        #[test]
-        fn cutting_keeps_every_address_once_and_in_order(ends in prop::collection::vec((0u8..40, 0u8..12), 0..8)) {
-            let written: Vec<AddressRange> = ends
-                .iter()
-                .map(|(first, more)| format!("10.0.0.{first}-10.0.0.{}", first + more).parse().unwrap())
-                .collect();
-            let mut expected: Vec<IpAddr> = Vec::new();
-            for address in written.iter().flat_map(AddressRange::addresses) {
-                if !expected.contains(&address) {
-                    expected.push(address);
-                }
-            }
-            let made: Vec<IpAddr> = disjoint(written).iter().flat_map(AddressRange::addresses).collect();
-            prop_assert_eq!(made, expected);
         }
     }
 }

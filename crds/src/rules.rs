@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 
 /// The entries of a pool. A pool with more can be split: reservations and advertisements may name several.
 pub(crate) const MAX_ADDRESSES: u32 = 4000;
+/// The exclusions of a pool. Together with its entries they stay within what the rules below may cost.
+pub(crate) const MAX_EXCLUDED: u32 = 1000;
 /// Two IPv6 addresses of 45 characters and ` - `.
 pub(crate) const MAX_ADDRESS_LENGTH: u32 = 93;
 /// Names of pools, namespaces or interfaces in one list.
@@ -37,10 +39,32 @@ const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$";
 
 /// `IPAddressPool.spec.addresses`.
 pub(crate) fn addresses(_: &mut SchemaGenerator) -> Schema {
+    entries(1, MAX_ADDRESSES)
+}
+
+/// `IPAddressPool.spec.excludeAddresses`.
+pub(crate) fn excluded_addresses(_: &mut SchemaGenerator) -> Schema {
+    entries(0, MAX_EXCLUDED)
+}
+
+/// `IPAddressPool.spec.reuseDelay`.
+pub(crate) fn reuse_delay(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "format": "duration",
+        "maxLength": 32,
+        "x-kubernetes-validations": [{
+            "rule": "duration(self) >= duration('0s') && duration(self) <= duration('24h')",
+            "message": "not a time from 0s to 24h",
+        }],
+    })
+}
+
+fn entries(at_least: u32, at_most: u32) -> Schema {
     json_schema!({
         "type": "array",
-        "minItems": 1,
-        "maxItems": MAX_ADDRESSES,
+        "minItems": at_least,
+        "maxItems": at_most,
         "x-kubernetes-validations": unique_texts("entry"),
         "items": {
             "type": "string",

@@ -97,7 +97,12 @@ fn what_a_role_may_write_is_this_and_no_more() {
         // Speakers write nothing on Services: a token from one node must not move anybody's address.
         (r#""ClusterRole" "ferrolb-speaker""#, "create", "events"),
         (r#""ClusterRole" "ferrolb-speaker""#, "patch", "events"),
+        (r#""Role" "ferrolb-controller""#, "create", "configurationstates"),
+        (r#""Role" "ferrolb-controller""#, "create", "leases"),
+        (r#""Role" "ferrolb-controller""#, "patch", "configurationstates"),
+        (r#""Role" "ferrolb-controller""#, "patch", "configurationstates/status"),
         (r#""Role" "ferrolb-controller""#, "patch", "ipaddresspools/status"),
+        (r#""Role" "ferrolb-controller""#, "patch", "leases"),
     ];
     let expected =
         expected.map(|(name, verb, resource)| (name.to_owned(), verb.to_owned(), resource.to_owned()));
@@ -131,10 +136,11 @@ fn the_speaker_has_net_raw_alone() {
 }
 
 #[test]
-fn the_controller_is_nobody_and_never_runs_twice() {
+fn the_controller_is_nobody_and_hands_over_without_a_gap() {
     let controller = named("Deployment", "ferrolb-controller");
     assert_eq!(controller["spec"]["replicas"], 1);
-    assert_eq!(controller["spec"]["strategy"]["type"], "Recreate");
+    let rolling = &controller["spec"]["strategy"]["rollingUpdate"];
+    assert_eq!((&rolling["maxUnavailable"], &rolling["maxSurge"]), (&0.into(), &1.into()));
     let pod = &controller["spec"]["template"]["spec"];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
     assert_eq!(pod["securityContext"]["runAsUser"], 65534);

@@ -15,6 +15,7 @@
 mod admin;
 mod args;
 mod client;
+mod clock;
 mod logging;
 mod readiness;
 mod run;
@@ -25,4 +26,6 @@ pub use client::{ClientError, client};
 pub use kube::runtime::reflector::Store;
 pub use readiness::{Readiness, Token};
 pub use run::{Context, run};
-pub use watch::{Changes, Watcher, explain};
+pub use watch::{Changes, How, Seen, Watch, Watcher, explain, watch_each};
+
+pub use clock::now;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kube::runtime::reflector::{self, Store};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Config, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_events};
 use kube::{Api, Resource};
@@ -19,6 +20,10 @@ use crate::run::Context;
 /// The server ends each watch after so many seconds. A connection that died in silence is noticed that
 /// late plus 5 s, so it is far below kube's default of 290.
 const WATCH_SECONDS: u32 = 60;
+
+/// The pauses after failures grow from the first to the second. Short, since one object a kind is asked for; spread, since
+/// every node asks.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));
 
 /// The same failure is logged again only after this time.
 const REPEAT: Duration = Duration::from_secs(60);
@@ -43,6 +48,29 @@ impl Changes {
     }
 }
 
+/// What a watch shows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen<K> {
+    /// These are all objects: the watch begins, or began anew.
+    Listed(Vec<K>),
+    /// An object was created or changed.
+    Applied(K),
+    /// An object was deleted.
+    Deleted(K),
+    /// The watch does not work now. What it has shown may be out of date.
+    Failing,
+}
+
+/// A watch that ends when this is dropped.
+#[derive(Debug)]
+pub struct Watch(tokio::task::JoinHandle<()>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Starts watches that share a wake-up.
 #[derive(Clone, Debug)]
 pub struct Watcher {
@@ -56,57 +84,139 @@ impl Watcher {
     /// Watches all objects of `api` into a store, for the life of the program.
     ///
     /// `trim` takes out of each object what nobody reads, before it is stored. Failures are logged in
-    /// words that say what to do, and tried again with growing pauses (0.8 s to 30 s) for ever; meanwhile the
+    /// words that say what to do, and tried again with growing pauses (0.2 s to 3 s) for ever; meanwhile the
     /// store keeps what it had. The program is not ready before the first complete list.
     pub fn watch<K>(&self, api: Api<K>, trim: fn(&mut K)) -> Store<K>
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
         K::DynamicType: Eq + Hash,
     {
-        let (store, writer) = reflector::store();
-        let (changes, shutdown) = (self.changes.clone(), self.context.shutdown.clone());
-        let token = self.context.readiness.token(K::plural(&()));
-        tokio::spawn(async move {
-            let config = Config::default().timeout(WATCH_SECONDS);
-            let events = watch_events(api, config)
-                .modify(trim)
-                .default_backoff()
-                .reflect(writer)
-                .take_until(shutdown.cancelled_owned());
-            let mut events = std::pin::pin!(events);
-            let mut report = Report::new(token);
-            while let Some(event) = events.next().await {
-                match event {
-                    Ok(Event::Init | Event::InitApply(_)) => {}
-                    Ok(Event::InitDone) => {
-                        report.listed(&K::plural(&()));
-                        changes.notify();
-                    }
-                    Ok(Event::Apply(_) | Event::Delete(_)) => {
-                        report.recovered(&K::plural(&()));
-                        changes.notify();
-                    }
-                    Err(error) => report.failed::<K>(&error),
+        let (store, mut writer) = reflector::store();
+        let changes = self.changes.clone();
+        let shutdown = self.context.shutdown.clone();
+        let token = Some(self.context.readiness.token(K::plural(&())));
+        tokio::spawn(shutdown.run_until_cancelled_owned(follow(
+            api,
+            Config::default(),
+            WATCH_SECONDS,
+            trim,
+            token,
+            move |event| {
+                let Some(event) = event else { return };
+                writer.apply_watcher_event(&event);
+                if matches!(event, Event::InitDone | Event::Apply(_) | Event::Delete(_)) {
+                    changes.notify();
                 }
-            }
-        });
+            },
+        )));
         store
+    }
+}
+
+/// How to watch.
+#[derive(Clone, Debug, Default)]
+pub struct How {
+    /// What narrows the watch.
+    pub select: Config,
+    /// The age in seconds at which the server ends it, to be begun again where it was: a connection that died in
+    /// silence is noticed that late plus 5 s.
+    pub seconds: u32,
+    /// Whether the program is not ready before the first complete list.
+    pub gates_readiness: bool,
+}
+
+/// Watches objects of `api` and hands over what it sees, until the result is dropped or the program ends. `trim` and
+/// failures are as with [`Watcher::watch`].
+pub fn watch_each<K>(
+    context: &Context,
+    api: Api<K>,
+    how: How,
+    trim: fn(&mut K),
+    mut see: impl FnMut(Seen<K>) + Send + 'static,
+) -> Watch
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let shutdown = context.shutdown.clone();
+    let token = how.gates_readiness.then(|| context.readiness.token(K::plural(&())));
+    let mut listed = Vec::new();
+    let following = follow(api, how.select, how.seconds, trim, token, move |event| match event {
+        Some(Event::Init) => listed = Vec::new(),
+        Some(Event::InitApply(object)) => listed.push(object),
+        Some(Event::InitDone) => see(Seen::Listed(std::mem::take(&mut listed))),
+        Some(Event::Apply(object)) => see(Seen::Applied(object)),
+        Some(Event::Delete(object)) => see(Seen::Deleted(object)),
+        None => see(Seen::Failing),
+    });
+    Watch(tokio::spawn(async move {
+        shutdown.run_until_cancelled_owned(following).await;
+    }))
+}
+
+/// Watches for ever; `handle` gets each event, and `None` for a failure.
+async fn follow<K>(
+    api: Api<K>,
+    select: Config,
+    seconds: u32,
+    trim: fn(&mut K),
+    token: Option<Token>,
+    mut handle: impl FnMut(Option<Event<K>>),
+) where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let events = watch_events(api, select.timeout(seconds)).modify(trim).backoff(Pauses::default());
+    let mut events = std::pin::pin!(events);
+    let mut report = Report::new(token);
+    while let Some(event) = events.next().await {
+        match &event {
+            Ok(Event::Init | Event::InitApply(_)) => {}
+            Ok(Event::InitDone) => report.listed(&K::plural(&())),
+            Ok(Event::Apply(_) | Event::Delete(_)) => report.recovered(&K::plural(&())),
+            Err(error) => report.failed::<K>(error),
+        }
+        handle(event.ok());
+    }
+}
+
+/// The pauses after failures, one after the other.
+#[derive(Debug, Default)]
+struct Pauses {
+    failures: u32,
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let longest = PAUSES.0.saturating_mul(1 << self.failures.min(16)).min(PAUSES.1);
+        self.failures += 1;
+        // Between half and all of it. The nanoseconds of the clock are chance enough to spread programs.
+        let chance = f64::from(crate::now().subsec_nanos() % 1000) / 1000.0;
+        Some(longest.mul_f64(0.5 + chance / 2.0))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.failures = 0;
     }
 }
 
 /// What was last said of a watch, so that the log names a lasting failure once and its end once.
 struct Report {
-    token: Token,
+    token: Option<Token>,
     failure: Option<(String, Instant)>,
 }
 
 impl Report {
-    fn new(token: Token) -> Self {
+    fn new(token: Option<Token>) -> Self {
         Report { token, failure: None }
     }
 
     fn listed(&mut self, plural: &str) {
-        self.token.ready();
+        if let Some(token) = &self.token {
+            token.ready();
+        }
         self.recovered(plural);
     }
 

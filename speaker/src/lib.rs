@@ -17,7 +17,6 @@
 
 pub mod announcing;
 pub mod args;
-pub mod clock;
 pub mod cluster;
 pub mod links;
 pub mod metrics;
@@ -55,7 +54,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), ClientError> {
         links,
         metrics,
         ready: context.readiness.token("packet sockets"),
-        clock: clock::now,
+        clock: ferrolb_runtime::now,
         shutdown: context.shutdown,
     });
 

@@ -206,7 +206,7 @@ async fn node(
         links,
         metrics: metrics.clone(),
         ready: readiness.token("packet sockets"),
-        clock: ferrolb_speaker::clock::now,
+        clock: ferrolb_runtime::now,
         shutdown: shutdown.clone(),
     });
     let mut tasks = Some((tokio::task::spawn_local(following), tokio::task::spawn_local(announcing)));

@@ -2,9 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::lab::{Lab, LabError, Paths, down, process};
 use crate::scene::SYSTEM;
+
+/// How long the API server may take to serve a new definition.
+const SERVED: Duration = Duration::from_secs(30);
 
 /// A control plane that is taken down at the end, also of a failure.
 #[derive(Debug)]
@@ -51,7 +55,15 @@ impl Plane {
         for name in ["ipaddresspools.metallb.io", "l2advertisements.metallb.io"] {
             self.kubectl(&["wait", "--for=condition=Established", &format!("crd/{name}"), "--timeout=60s"])?;
         }
-        Ok(())
+        // Established, but not served yet: the server says for a moment that its storage is being made.
+        let started = Instant::now();
+        loop {
+            match self.kubectl(&["get", "ipaddresspools,l2advertisements,configurationstates", "-A"]) {
+                Ok(_) => return Ok(()),
+                Err(error) if started.elapsed() > SERVED => return Err(error),
+                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
     }
 }
 

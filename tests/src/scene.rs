@@ -148,7 +148,8 @@ impl Scene {
     /// When the API server refuses.
     pub async fn pool(&self, ranges: &str) -> Result<(), LabError> {
         let addresses: Vec<&str> = ranges.split(',').map(str::trim).collect();
-        self.create("IPAddressPool", &self.namespace, &json!({"addresses": addresses})).await?;
+        self.create("IPAddressPool", &self.namespace, &json!({"addresses": addresses, "reuseDelay": "0s"}))
+            .await?;
         self.create("L2Advertisement", &self.namespace, &json!({"ipAddressPools": [self.namespace]})).await
     }
 

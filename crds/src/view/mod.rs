@@ -15,8 +15,10 @@ mod service;
 
 pub use endpoint_slice::{Endpoint, EndpointConditions, EndpointSlice};
 pub use namespace::Namespace;
-pub use node::{Node, NodeCondition, NodeStatus};
-pub use service::{Ingress, LoadBalancerStatus, Service, ServiceSpec, ServiceStatus};
+pub use node::{Node, NodeAddress, NodeCondition, NodeStatus};
+pub use service::{
+    AddressAssigned, Ingress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus,
+};
 
 /// Drops what no program of ours reads from the metadata of any object.
 ///

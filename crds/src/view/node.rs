@@ -1,10 +1,12 @@
 //! A Node: may it announce?
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::core::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer};
 
-use ferrolb_core::election;
+use ferrolb_core::{election, net};
 
 use crate::lenient;
 use crate::names;
@@ -27,6 +29,20 @@ pub struct NodeStatus {
     /// The conditions `Ready` and `NetworkUnavailable`; others are not kept.
     #[serde(default, deserialize_with = "conditions")]
     pub conditions: Vec<NodeCondition>,
+    /// Its addresses and names.
+    #[serde(default, deserialize_with = "lenient::list")]
+    pub addresses: Vec<NodeAddress>,
+}
+
+/// One entry of `status.addresses` of a Node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct NodeAddress {
+    /// `InternalIP`, `ExternalIP`, `Hostname`, …
+    #[serde(default, rename = "type", deserialize_with = "lenient::value")]
+    pub kind: String,
+    /// The address or name.
+    #[serde(default, deserialize_with = "lenient::value")]
+    pub address: String,
 }
 
 /// One condition of a Node. Its times are left out: they change with every heartbeat.
@@ -53,6 +69,12 @@ impl Node {
             network_available: self.network_available(),
             excluded: self.excluded() || self.runs_no_speaker(),
         })
+    }
+
+    /// Its IP addresses: no Service may have one of these.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let ips = self.status.addresses.iter().filter(|address| address.kind.ends_with("IP"));
+        ips.filter_map(|address| net::address(&address.address))
     }
 
     /// Whether the condition `Ready` is `True`.

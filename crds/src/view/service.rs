@@ -1,22 +1,26 @@
 //! A Service, and its conversion into core's words.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use ferrolb_core::net::{self, Family};
-use ferrolb_core::service::{self as core, FamilyPolicy, Requested, Role, ServiceKey};
+use ferrolb_core::service::{
+    self as core, Backends, FamilyPolicy, Port, Requested, Role, ServiceKey, Sharing,
+};
 
 use crate::lenient;
 use crate::names;
 
-/// A Service without its ports and selector.
+/// A Service.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, kube::Resource)]
 #[resource(inherit = v1::Service)]
 pub struct Service {
-    /// Names, labels, and those annotations that start with one of the two prefixes of [`names`].
+    /// Names, labels, and those annotations that start with one of the prefixes of [`names`].
     #[serde(default, deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
     /// What the user asks for.
@@ -55,6 +59,25 @@ pub struct ServiceSpec {
     /// `Cluster` or `Local`.
     #[serde(deserialize_with = "lenient::value")]
     pub external_traffic_policy: Option<String>,
+    /// Its ports, once more than those of Services that share an address are read by nobody: see
+    /// [`Service::trim_unshared`].
+    #[serde(deserialize_with = "lenient::list")]
+    pub ports: Vec<ServicePort>,
+    /// The labels of its pods; see `ports`.
+    #[serde(deserialize_with = "lenient::value")]
+    pub selector: BTreeMap<String, String>,
+}
+
+/// One entry of `spec.ports`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ServicePort {
+    /// `TCP` (also if absent), `UDP` or `SCTP`.
+    #[serde(deserialize_with = "lenient::value")]
+    pub protocol: Option<String>,
+    /// The port under which the Service is reached.
+    #[serde(deserialize_with = "lenient::value")]
+    pub port: u16,
 }
 
 /// `status` of a Service.
@@ -64,6 +87,27 @@ pub struct ServiceStatus {
     /// The addresses given.
     #[serde(deserialize_with = "lenient::value")]
     pub load_balancer: LoadBalancerStatus,
+    /// The controller's condition, [`names::ADDRESS_ASSIGNED`]; those of others are not kept.
+    #[serde(rename = "conditions", deserialize_with = "own_condition")]
+    pub address_assigned: Option<AddressAssigned>,
+}
+
+/// The condition that says whether a Service has an address, and why not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct AddressAssigned {
+    /// `True` or `False`.
+    #[serde(deserialize_with = "lenient::value")]
+    pub status: String,
+    /// The stable name of why.
+    #[serde(deserialize_with = "lenient::value")]
+    pub reason: String,
+    /// Why, for people.
+    #[serde(deserialize_with = "lenient::value")]
+    pub message: String,
+    /// When `status` changed last, as written.
+    #[serde(deserialize_with = "lenient::value")]
+    pub last_transition_time: String,
 }
 
 /// `status.loadBalancer` of a Service.
@@ -88,6 +132,9 @@ pub struct Ingress {
     /// `VIP` or `Proxy`. The API server fills it in, so it is kept when an entry is written again.
     #[serde(deserialize_with = "lenient::value")]
     pub ip_mode: Option<String>,
+    /// `ports`, which others may set; kept as it is.
+    #[serde(deserialize_with = "lenient::value")]
+    pub ports: Option<serde_json::Value>,
 }
 
 impl Service {
@@ -113,6 +160,9 @@ impl Service {
             allocated_from: self.allocated_from_pool().map(str::to_owned),
             requested_pool: self.requested_pool().map(str::to_owned),
             requested: self.requested(),
+            sharing: self.sharing(),
+            granted_terms: self.granted_terms().map(str::to_owned),
+            marked: self.status.address_assigned.is_some(),
             external_ips: self.spec.external_ips.iter().filter_map(|text| stored_address(text)).collect(),
             local_traffic_only: self.spec.external_traffic_policy.as_deref() == Some("Local"),
         })
@@ -121,6 +171,48 @@ impl Service {
     /// The pool that the annotation written by the controller names.
     pub fn allocated_from_pool(&self) -> Option<&str> {
         self.metadata.annotations.as_ref()?.get(names::ALLOCATED_FROM_POOL).map(String::as_str)
+    }
+
+    /// The terms of sharing noted by the controller.
+    pub fn granted_terms(&self) -> Option<&str> {
+        self.metadata.annotations.as_ref()?.get(names::SHARING_TERMS).map(String::as_str)
+    }
+
+    /// The annotations in their old spelling that it is asked for by.
+    pub fn deprecated_annotations(&self) -> Vec<&'static str> {
+        let annotations = self.metadata.annotations.as_ref();
+        let known = [
+            names::DEPRECATED_ADDRESS_POOL,
+            names::DEPRECATED_LOAD_BALANCER_IPS,
+            names::DEPRECATED_ALLOW_SHARED_IP,
+        ];
+        known.into_iter().filter(|name| annotations.is_some_and(|all| all.contains_key(*name))).collect()
+    }
+
+    /// Drops ports and selector of a Service that shares its address with nobody: ten thousand of them stay small.
+    pub fn trim_unshared(&mut self) {
+        if self.sharing_key().is_none() {
+            self.spec.ports = Vec::new();
+            self.spec.selector = BTreeMap::new();
+        }
+    }
+
+    fn sharing_key(&self) -> Option<&str> {
+        self.annotation(names::ALLOW_SHARED_IP, names::DEPRECATED_ALLOW_SHARED_IP).map(|(_, key)| key)
+    }
+
+    fn sharing(&self) -> Option<Sharing> {
+        let key = self.sharing_key()?.to_owned();
+        let backends = match self.spec.external_traffic_policy.as_deref() {
+            Some("Local") if self.spec.selector.is_empty() => Backends::Unknown,
+            Some("Local") => Backends::Local(self.spec.selector.clone()),
+            _ => Backends::Anywhere,
+        };
+        let port = |port: &ServicePort| Port {
+            protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
+            port: port.port,
+        };
+        Some(Sharing { key, backends, ports: self.spec.ports.iter().map(port).collect() })
     }
 
     fn role(&self, lb_class: Option<&str>) -> Role {
@@ -226,15 +318,24 @@ fn stored_address(text: &str) -> Option<IpAddr> {
 
 fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     lenient::metadata(deserializer, |name| {
-        name.starts_with(names::PREFIX) || name.starts_with(names::DEPRECATED_PREFIX)
+        [names::PREFIX, names::DEPRECATED_PREFIX, names::OWN_PREFIX]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
     })
+}
+
+/// Of a list of conditions, the controller's.
+fn own_condition<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AddressAssigned>, D::Error> {
+    let Value::Array(conditions) = Value::deserialize(deserializer)? else { return Ok(None) };
+    let own = conditions.into_iter().find(|condition| condition["type"] == names::ADDRESS_ASSIGNED);
+    Ok(own.and_then(|condition| serde_json::from_value(condition).ok()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn service(spec: &Value, annotations: &Value, ingress: &Value) -> core::Service {
         let service: Service = serde_json::from_value(json!({
@@ -285,6 +386,9 @@ mod tests {
                 allocated_from: Some("dmz".into()),
                 requested_pool: Some("lan".into()),
                 requested: Requested::Nothing,
+                sharing: None,
+                granted_terms: None,
+                marked: false,
                 external_ips: addresses(&["192.0.2.1", "10.0.0.2"]).into_iter().collect(),
                 local_traffic_only: true,
             }
@@ -342,6 +446,56 @@ mod tests {
         assert!(of(json!([{"ip": "10.0.0.1"}, {"ip": "fd00::1"}, {"ip": "fd00::2"}])).1);
         for odd in [json!(null), json!("x"), json!([{"ip": null}, {"ip": 7}, 7])] {
             assert_eq!(of(odd), (vec![], false));
+        }
+    }
+
+    #[test]
+    fn sharing_needs_a_key() {
+        let of = |annotations: Value, policy: &str, selector: Value| {
+            let ports = json!([{"port": 80}, {"port": 53, "protocol": "UDP"}]);
+            let spec = json!({"externalTrafficPolicy": policy, "selector": selector, "ports": ports});
+            service(&spec, &annotations, &json!([])).sharing
+        };
+        let key = json!({names::ALLOW_SHARED_IP: "k"});
+        let pods = json!({"app": "web"});
+        assert_eq!(of(json!({}), "Cluster", pods.clone()), None);
+        assert_eq!(of(json!({names::ALLOW_SHARED_IP: " "}), "Cluster", pods.clone()), None);
+        let made = of(json!({names::DEPRECATED_ALLOW_SHARED_IP: "k"}), "Cluster", pods.clone()).unwrap();
+        let port = |protocol: &str, port| Port { protocol: protocol.into(), port };
+        assert_eq!(made.ports, [port("TCP", 80), port("UDP", 53)].into());
+        assert_eq!((made.key.as_str(), made.backends), ("k", Backends::Anywhere));
+        let local = Backends::Local([("app".to_owned(), "web".to_owned())].into());
+        assert_eq!(of(key.clone(), "Local", pods).unwrap().backends, local);
+        assert_eq!(of(key, "Local", json!(null)).unwrap().backends, Backends::Unknown);
+    }
+
+    #[test]
+    fn ports_are_kept_only_where_they_are_read() {
+        for (annotations, ports) in [(json!({}), 0), (json!({names::ALLOW_SHARED_IP: "k"}), 1)] {
+            let mut service: Service = serde_json::from_value(json!({
+                "metadata": {"annotations": annotations}, "spec": {"ports": [{"port": 80}], "selector": {"a": "b"}},
+            }))
+            .unwrap();
+            service.trim_unshared();
+            assert_eq!((service.spec.ports.len(), service.spec.selector.len()), (ports, ports));
+        }
+    }
+
+    #[test]
+    fn of_the_conditions_only_ours_is_kept() {
+        let of = |conditions: Value| {
+            let service: Service =
+                serde_json::from_value(json!({"status": {"conditions": conditions}})).unwrap();
+            service.status.address_assigned
+        };
+        let other = json!({"type": "x/Y", "status": "True"});
+        let own = json!({"type": names::ADDRESS_ASSIGNED, "status": "False", "reason": "NoPool", "message": "m",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        assert_eq!(of(json!([other])), None);
+        let found = of(json!([other, own])).unwrap();
+        assert_eq!((found.status.as_str(), found.reason.as_str()), ("False", "NoPool"));
+        for odd in [json!(null), json!(7), json!([7, {"type": 7}])] {
+            assert_eq!(of(odd), None);
         }
     }
 

@@ -14,7 +14,8 @@
 //!
 //! The modules, from the bottom up: [`paths`] (where everything lies), [`preflight`] (can this machine do
 //! it), [`programs`] (building Kubernetes), [`pki`] and [`kubeconfig`](pki), [`network`], [`cgroup`],
-//! [`control_plane`], [`node`] and [`node_init`], [`up`] and [`down`].
+//! [`control_plane`], [`node`] and [`node_init`], [`up`] and [`down`]. Beside them [`weather`], faults in front of
+//! the API server.
 
 pub mod cgroup;
 pub mod control_plane;
@@ -31,6 +32,7 @@ pub mod process;
 pub mod programs;
 pub mod progress;
 pub mod up;
+pub mod weather;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! The clock by which everything here is timed.
+//! The clock by which everything is timed.
 
 use std::time::Duration;
 

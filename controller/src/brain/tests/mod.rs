@@ -1,0 +1,4 @@
+//! The brain in a simulated world.
+
+mod server;
+mod simulation;
