@@ -182,6 +182,17 @@ impl Program {
         Some(Memory { resident: value("VmRSS:")?, peak: value("VmHWM:")? })
     }
 
+    /// The processor time that it has taken so far; `None` if it has ended.
+    pub fn processor_time(&self) -> Option<Duration> {
+        // proc_pid_schedstat: the first number, in nanoseconds, for each thread.
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).ok()?;
+        let nanoseconds = threads.flatten().filter_map(|thread| {
+            let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        Some(Duration::from_nanos(nanoseconds.sum()))
+    }
+
     /// Sends it a signal.
     ///
     /// # Errors

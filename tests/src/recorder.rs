@@ -166,7 +166,10 @@ async fn watch(
         let told = match stream.try_next().await {
             Ok(Some(event)) => event,
             Ok(None) => return Ok(()),
-            Err(kube::Error::SerdeError(error)) => return Err(lost(from, &error.to_string())),
+            // A line that is no event: kube takes it for a status if it can.
+            Err(error @ (kube::Error::SerdeError(_) | kube::Error::Api(_))) => {
+                return Err(lost(from, &error.to_string()));
+            }
             // The connection was cut.
             Err(_) => return Ok(()),
         };
@@ -207,3 +210,6 @@ fn broken(why: String) -> LabError {
 fn failed(error: kube::Error) -> LabError {
     broken(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,12 +89,22 @@ async fn measure(
     }
     bulk::delete_all(&server, &controller).await?;
 
-    many(&mut report, &server, &controller, SOME.min(options.services), 1.0, progress).await?;
+    let (some, all) = (SOME.min(options.services), options.services);
+    many(&mut report, &server, &controller, some, 1.0, progress).await?;
     progress.say("deleting them");
     let emptied = bulk::delete_all(&server, &controller).await?;
     report.tell("the last deletion to an empty pool", milliseconds(emptied), "ms");
 
-    let all = options.services;
+    progress.say(&format!("{some} Services that wait for a controller"));
+    controller.end()?;
+    let (controller, took) = bulk::backlog(&server, "waiting", some, &launch).await?;
+    report.tell(
+        format!("{some} waiting Services: the controller's start to all addresses"),
+        took.as_secs_f64(),
+        "s",
+    );
+    bulk::delete_all(&server, &controller).await?;
+
     many(&mut report, &server, &controller, all, 3.0, progress).await?;
     rest::memory(&mut report, &controller, &format!("{all} Services"), 50.0);
     progress.say("a quiet time");
@@ -118,6 +128,7 @@ async fn many(
     progress: &Progress,
 ) -> Result<(), LabError> {
     progress.say(&format!("{count} Services by 16 writers"));
+    let worked = controller.processor_time().unwrap_or_default();
     let bulk = bulk::create(server, &format!("bulk{count}"), count).await.map_err(|error| {
         LabError::program("the bulk", format!("{error}\n{}", last_lines(&controller.log())))
     })?;
@@ -127,6 +138,8 @@ async fn many(
     let each = bulk.status_writes / count as f64;
     report.at_most(format!("{count} Services: status writes for each"), each, "", 1.02);
     report.tell(format!("{count} Services: conflicts (409)"), bulk.conflicts, "");
+    let worked = controller.processor_time().unwrap_or_default().saturating_sub(worked);
+    report.tell(format!("{count} Services: processor time of the controller"), worked.as_secs_f64(), "s");
     Ok(())
 }
 

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
+
 use crate::lab::LabError;
 use crate::lab::progress::wait;
-use crate::program::Program;
+use crate::program::{Launch, Program};
 
 use super::counters::Counters;
 use super::lean::Server;
@@ -39,59 +41,82 @@ pub struct Bulk {
 /// When one is refused, or gets no address.
 pub async fn create(server: &Server, prefix: &str, count: usize) -> Result<Bulk, LabError> {
     let before = Counters::read(server).await?;
-    let (_, version) = server.list().await?;
-    let mut sights = server.watch(&version).await?;
-    let prefix_of_names = format!("{prefix}-");
-    let mut missing: BTreeSet<String> = (0..count).map(|number| format!("{prefix}-{number}")).collect();
-
-    let creating = tokio::spawn(side_by_side(server.clone(), count, {
-        let prefix = prefix.to_owned();
-        move |server, number| {
-            let body = service(&format!("{prefix}-{number}"), None);
-            async move { server.create(&body).await }
-        }
-    }));
-    let seen = async {
-        let mut last = Instant::now();
-        while !missing.is_empty() {
-            let Some(sight) = sights.recv().await else {
-                return Err(LabError::program("watching Services", "the watch ended"));
-            };
-            let name = &sight.object.metadata.name;
-            if name.starts_with(&prefix_of_names) && sight.object.address().is_some() && missing.remove(name)
-            {
-                last = sight.at;
-            }
-        }
-        Ok(last)
-    };
-    let mut seen = std::pin::pin!(seen);
-    let mut all_seen = None;
-    let mut creating = std::pin::pin!(creating);
-    let (took, created) = loop {
-        tokio::select! {
-            at = &mut seen, if all_seen.is_none() => all_seen = Some(at?),
-            done = &mut creating => break done.map_err(|error| LabError::State(error.to_string()))??,
-        }
-    };
-    let last = match all_seen {
-        Some(at) => at,
-        None => {
-            let seen = tokio::time::timeout(Duration::from_secs(PATIENCE), seen).await;
-            seen.map_err(|_| LabError::Late {
-                what: format!("an address for each of {count} Services"),
-                seconds: PATIENCE,
-                state: "the watch does not show all of them".to_owned(),
-            })??
-        }
-    };
+    let seen = Seen::watch(server, prefix, count).await?;
+    let (creating, created) = create_side_by_side(server, prefix, count).await?;
+    let last = seen.all().await?;
     let after = Counters::at_rest(server, &["services/status"]).await?.since(&before);
     Ok(Bulk {
-        creating: took,
+        creating,
         behind: last.saturating_duration_since(created),
         status_writes: after.writes("services/status"),
         conflicts: after.writes_with("services/status", 409),
     })
+}
+
+/// Creates `count` Services while no controller runs, then starts one; returns it, and the time from its start to
+/// the moment when all have addresses. Here the controller alone is measured: nobody creates beside it.
+///
+/// # Errors
+/// When one is refused, or gets no address.
+pub async fn backlog(
+    server: &Server,
+    prefix: &str,
+    count: usize,
+    launch: &Launch,
+) -> Result<(Program, Duration), LabError> {
+    create_side_by_side(server, prefix, count).await?;
+    let seen = Seen::watch(server, prefix, count).await?;
+    let controller = launch.start()?;
+    let last = seen.all().await?;
+    let took = last.saturating_duration_since(controller.started);
+    Ok((controller, took))
+}
+
+async fn create_side_by_side(
+    server: &Server,
+    prefix: &str,
+    count: usize,
+) -> Result<(Duration, Instant), LabError> {
+    let prefix = prefix.to_owned();
+    side_by_side(server.clone(), count, move |server, number| {
+        let body = service(&format!("{prefix}-{number}"), None);
+        async move { server.create(&body).await }
+    })
+    .await
+}
+
+/// Sees when the last of many Services gets its address.
+struct Seen {
+    count: usize,
+    last: JoinHandle<Option<Instant>>,
+}
+
+impl Seen {
+    async fn watch(server: &Server, prefix: &str, count: usize) -> Result<Self, LabError> {
+        let (_, version) = server.list().await?;
+        let mut sights = server.watch(&version).await?;
+        let mut missing: BTreeSet<String> = (0..count).map(|number| format!("{prefix}-{number}")).collect();
+        let last = tokio::spawn(async move {
+            let mut last = Instant::now();
+            while !missing.is_empty() {
+                let sight = sights.recv().await?;
+                if sight.object.address().is_some() && missing.remove(&sight.object.metadata.name) {
+                    last = sight.at;
+                }
+            }
+            Some(last)
+        });
+        Ok(Seen { count, last })
+    }
+
+    async fn all(self) -> Result<Instant, LabError> {
+        let last = tokio::time::timeout(Duration::from_secs(PATIENCE), self.last).await;
+        last.ok().and_then(Result::ok).flatten().ok_or_else(|| LabError::Late {
+            what: format!("an address for each of {} Services", self.count),
+            seconds: PATIENCE,
+            state: "the watch does not show all of them".to_owned(),
+        })
+    }
 }
 
 /// Deletes all Services of the namespace; returns the time from the last one's return until the controller says
