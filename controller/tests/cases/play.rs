@@ -104,7 +104,13 @@ impl Play<'_> {
             self.world.see_pools(Seen::Applied(read(&self.cluster.pools[&pool.name])?));
         }
         for service in &step.services {
+            let known: BTreeSet<String> = self.cluster.namespaces.keys().cloned().collect();
             let copies = self.cluster.apply_service(service)?;
+            for (name, namespace) in &self.cluster.namespaces {
+                if !known.contains(name) {
+                    self.world.see_namespaces(Seen::Applied(read(namespace)?));
+                }
+            }
             for key in &copies {
                 self.world.see_services(Seen::Applied(view(&self.cluster.services[key])?), self.now);
             }
