@@ -3,6 +3,12 @@
 //! Prints medians of many rounds, and ratios within one run: machines differ, and the same one from minute to
 //! minute.
 
+#![expect(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "what core must not do, a bench has to"
+)]
+
 use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::net::IpAddr;

@@ -44,6 +44,13 @@ pub struct AddressRange {
     last: IpAddr,
 }
 
+/// The addresses of IPv6 that stand for IPv4 addresses (RFC 4291 section 2.5.5.2): `::ffff:0:0/96`. They read as those
+/// everywhere, so none is ever given out as it is.
+pub const MAPPED: AddressRange = AddressRange {
+    first: IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0)),
+    last: IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0xffff, 0xffff)),
+};
+
 /// Why an entry is not an [`AddressRange`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
@@ -56,6 +63,9 @@ pub enum RangeError {
     /// The first address is above the last.
     #[error("range {0:?} starts after its end")]
     Backwards(String),
+    /// A network of IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2).
+    #[error("{0:?} is IPv4 in the notation of IPv6: write it as IPv4")]
+    Mapped(String),
 }
 
 impl AddressRange {
@@ -123,7 +133,11 @@ impl FromStr for AddressRange {
 
     fn from_str(text: &str) -> Result<Self, RangeError> {
         if let Some(net) = cidr(text.trim()) {
-            return Ok(AddressRange { first: net.network(), last: net.broadcast() });
+            let range = AddressRange { first: net.network(), last: net.broadcast() };
+            if MAPPED.contains(range.first) && MAPPED.contains(range.last) {
+                return Err(RangeError::Mapped(text.to_owned()));
+            }
+            return Ok(range);
         }
         let ends = text.split_once('-').and_then(|(a, b)| Some((address(a)?, address(b)?)));
         let Some((first, last)) = ends else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::net::{AddressRange, Family};
+use crate::net::{AddressRange, Family, MAPPED};
 
 /// Values by ranges that have no address in common. Each question takes time by the logarithm of the number of
 /// ranges, whatever their size.
@@ -100,10 +100,10 @@ impl AddressSet {
 }
 
 /// The ranges in their order, each address in one only: what an earlier range holds is cut out of the later
-/// ones, and what `excluded` holds out of all.
+/// ones, and what `excluded` holds out of all; so are the IPv6 addresses that stand for IPv4 addresses.
 pub fn disjoint(ranges: &[AddressRange], excluded: &[AddressRange]) -> Vec<AddressRange> {
     let mut taken = RangeMap::default();
-    for range in excluded {
+    for range in excluded.iter().chain([&MAPPED]) {
         for gap in taken.gaps(*range) {
             taken.insert(gap, ());
         }
@@ -180,7 +180,8 @@ mod tests {
         ]);
         let inner = disjoint(&all, &ends);
         assert_eq!(inner[0], "0.0.0.1-255.255.255.254".parse().unwrap());
-        assert_eq!(inner[1], "::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe".parse().unwrap());
+        assert_eq!(inner[1], "::1-::fffe:ffff:ffff".parse().unwrap(), "then come those that stand for IPv4");
+        assert_eq!(inner[2], "::1:0:0:0-ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe".parse().unwrap());
         let mut set = AddressSet::default();
         for end in &ends {
             assert_eq!(set.first_absent(*end), Some(end.first()));

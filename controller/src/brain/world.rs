@@ -143,13 +143,17 @@ impl World {
 
     fn put(&mut self, key: ServiceKey, entry: Entry, now: Duration) {
         let Some(words) = entry.current.to_core(self.lb_class.as_deref()) else { return };
-        self.free(&key, &words.held, now);
+        if self.service(&key).is_some_and(|before| before.uid() != entry.current.uid()) {
+            self.drop_service(&key, now);
+        }
+        self.free(&key, &words.held, Some(&key), now);
         self.snapshot.services.insert(key.clone(), words);
         self.services.insert(key, entry);
     }
 
     fn drop_service(&mut self, key: &ServiceKey, now: Duration) {
-        self.free(key, &[], now);
+        self.free(key, &[], None, now);
+        self.rest.gone(key);
         if self.services.get(key).is_some_and(|entry| entry.overtaken) {
             self.snapshot.frozen.remove(key);
         }
@@ -158,11 +162,11 @@ impl World {
     }
 
     /// Notes which addresses the Service no longer has.
-    fn free(&mut self, key: &ServiceKey, held: &[IpAddr], now: Duration) {
+    fn free(&mut self, key: &ServiceKey, held: &[IpAddr], goes_on: Option<&ServiceKey>, now: Duration) {
         let Some(before) = self.snapshot.services.get(key) else { return };
         if before.role == Role::Ours || before.marked {
             for address in before.held.iter().filter(|address| !held.contains(address)) {
-                self.rest.freed(*address, now);
+                self.rest.freed(*address, goes_on, now);
             }
         }
     }

@@ -103,7 +103,8 @@ fn requested<'a>(
         return Err(Pending::NotAdmitted(pool.name.clone()));
     }
     for address in wanted {
-        if let Some(reason) = ledger.refusal(service, *address).or_else(|| ledger.reserved(*address)) {
+        if let Some(reason) = ledger.refusal(service, *address).or_else(|| ledger.reserved(service, *address))
+        {
             return Err(reason);
         }
     }
@@ -146,6 +147,16 @@ fn from_pools<'a>(
         families: all.to_vec(),
         lacking: pools.iter().map(|pool| (pool.name.clone(), Vec::new())).collect(),
     })
+}
+
+/// What a RequireDualStack Service has, with a second address, if what it has is right but for that, and its pool has the
+/// other; else `None`, and it is to choose anew.
+pub(super) fn widen<'a>(ledger: &mut Ledger<'a>, service: &'a Service) -> Option<Assignment<'a>> {
+    if service.policy != FamilyPolicy::RequireDualStack || service.families.len() != 2 {
+        return None;
+    }
+    let kept = super::keep::right(ledger, service)?;
+    Some(grow(ledger, service, kept)).filter(|grown| grown.addresses.len() == 2)
 }
 
 /// The second address of a PreferDualStack Service that has one, from the same pool; else what it has.

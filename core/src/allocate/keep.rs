@@ -9,21 +9,28 @@ use crate::service::{FamilyPolicy, Requested, Service};
 /// Today's addresses, if they are still right.
 ///
 /// 1. The status is readable and shows an address.
-/// 2. The families fit: none twice, and RequireDualStack has both. An address of a family that the Service no
-///    longer has is dropped, the other stays.
+/// 2. The families fit: none twice. An address of a family that the Service no longer has is dropped, the other
+///    stays.
 /// 3. All lie in one pool that offers them and admits the Service.
 /// 4. That pool is the one asked for, and the addresses are those asked for, in that order, where something was
 ///    asked for. A request that can never be met (unreadable, or of other families) takes nothing away.
 /// 5. No Service settled before has them, except one that shares them.
+/// 6. RequireDualStack has both.
 pub(super) fn keep<'a>(ledger: &Ledger<'a>, service: &Service) -> Option<Assignment<'a>> {
+    let complete =
+        |kept: &Assignment<'_>| service.policy != FamilyPolicy::RequireDualStack || kept.addresses.len() == 2;
+    right(ledger, service).filter(complete)
+}
+
+/// Today's addresses, if rules 1 to 5 of [`keep`] hold for them.
+pub(super) fn right<'a>(ledger: &Ledger<'a>, service: &Service) -> Option<Assignment<'a>> {
     if service.held.is_empty() || service.held_is_broken {
         return None;
     }
     let mut held = service.held.clone();
     held.retain(|address| service.families.contains(&Family::of(*address)));
     let families: BTreeSet<Family> = held.iter().map(|address| Family::of(*address)).collect();
-    let complete = service.policy != FamilyPolicy::RequireDualStack || families.len() == 2;
-    if held.is_empty() || families.len() != held.len() || !complete {
+    if held.is_empty() || families.len() != held.len() {
         return None;
     }
     let pool = ledger.pool_of(held[0])?;

@@ -29,11 +29,13 @@ pub struct Ledger<'a> {
     given: BTreeMap<IpAddr, Users<'a>>,
     /// In use by others: never given, but not taken from a Service that has it already, so that what
     /// one user writes on his Service costs no other user an address.
-    aside: BTreeMap<IpAddr, Aside<'a>>,
+    aside: BTreeMap<IpAddr, Vec<Aside<'a>>>,
     /// What is not to be chosen now: given, set aside, avoided, or at rest.
     blocked: AddressSet,
     /// What rests, longest-free first, by pool.
     resting: BTreeMap<(&'a str, Family), BTreeSet<(Duration, IpAddr)>>,
+    /// What rests, by the Service that had it.
+    own: BTreeMap<&'a ServiceKey, Vec<IpAddr>>,
     /// Where the first range of a pool lies that may have something to choose.
     open: BTreeMap<(&'a str, Family), usize>,
     /// Addresses of Services with a sharing key, in the order of their pool.
@@ -81,6 +83,7 @@ impl<'a> Ledger<'a> {
             aside: BTreeMap::new(),
             blocked: AddressSet::default(),
             resting: BTreeMap::new(),
+            own: BTreeMap::new(),
             open: BTreeMap::new(),
             shared: BTreeMap::new(),
             tried: BTreeMap::new(),
@@ -96,14 +99,16 @@ impl<'a> Ledger<'a> {
             }
         }
         for (address, node) in &snapshot.nodes {
-            ledger.aside.insert(*address, Aside::Node(node));
-            ledger.blocked.insert(*address);
+            ledger.put_aside(*address, Aside::Node(node));
         }
-        for (address, since) in &snapshot.resting {
+        for (address, (since, had)) in &snapshot.resting {
             let Some(pool) = ledger.pool_of(*address) else { continue };
             if snapshot.now.saturating_sub(*since) < pool.reuse_delay {
                 let resting = ledger.resting.entry((&pool.name, Family::of(*address))).or_default();
                 resting.insert((*since, *address));
+                if let Some(had) = had {
+                    ledger.own.entry(had).or_default().push(*address);
+                }
                 ledger.blocked.insert(*address);
             }
         }
@@ -149,16 +154,19 @@ impl<'a> Ledger<'a> {
     /// Sets aside what `service` uses that is not ours to give.
     pub(super) fn set_aside(&mut self, service: &'a Service) {
         for address in &service.external_ips {
-            self.aside.entry(*address).or_insert(Aside::ExternalIp(&service.key));
-            self.blocked.insert(*address);
+            self.put_aside(*address, Aside::ExternalIp(&service.key));
         }
         // What is ours on it is about to be taken back, and free then.
         if service.role == Role::Foreign && !service.marked {
             for address in &service.held {
-                self.aside.entry(*address).or_insert(Aside::OtherLoadBalancer(&service.key));
-                self.blocked.insert(*address);
+                self.put_aside(*address, Aside::OtherLoadBalancer(&service.key));
             }
         }
+    }
+
+    fn put_aside(&mut self, address: IpAddr, by: Aside<'a>) {
+        self.aside.entry(address).or_default().push(by);
+        self.blocked.insert(address);
     }
 
     /// Gives `addresses` to `service`.
@@ -213,9 +221,11 @@ impl<'a> Ledger<'a> {
         Some(Pending::SharingRefused { address, by: holder.key.clone(), rule })
     }
 
-    /// Whether somebody else than a Service of ours uses `address`.
-    pub(super) fn reserved(&self, address: IpAddr) -> Option<Pending> {
-        let by = match *self.aside.get(&address)? {
+    /// Whether somebody else than a Service of ours uses `address`. That `service` itself lists it in its
+    /// `spec.externalIPs` does not count.
+    pub(super) fn reserved(&self, service: &Service, address: IpAddr) -> Option<Pending> {
+        let own = |by: &&Aside<'_>| matches!(by, Aside::ExternalIp(key) if **key == service.key);
+        let by = match *self.aside.get(&address)?.iter().find(|by| !own(by))? {
             Aside::ExternalIp(key) => Taken::ExternalIp(key.clone()),
             Aside::OtherLoadBalancer(key) => Taken::OtherLoadBalancer(key.clone()),
             Aside::Node(name) => Taken::Node(name.to_owned()),
@@ -226,9 +236,17 @@ impl<'a> Ledger<'a> {
     /// The first address of `family` in the pool that `service` may have, in the order in which its ranges are
     /// written.
     ///
-    /// 1. One that is free or that it may share, whichever comes first.
-    /// 2. Failing that, of the free ones that rest, the one that was freed longest ago.
+    /// 1. One that it had itself until a short while ago.
+    /// 2. One that is free or that it may share, whichever comes first.
+    /// 3. Failing that, of the free ones that rest, the one that was freed longest ago.
     pub fn first(&mut self, pool: &'a Pool, family: Family, service: &'a Service) -> Option<IpAddr> {
+        let own = self.own.get(&service.key).into_iter().flatten().copied();
+        let mut own = own.filter(|address| Family::of(*address) == family && self.offers(pool, *address));
+        let free_own =
+            own.find(|address| !self.given.contains_key(address) && !self.aside.contains_key(address));
+        if free_own.is_some() {
+            return free_own;
+        }
         let free = self.free(pool, family);
         let shared =
             service.sharing.as_ref().and_then(|sharing| self.shareable(pool, family, service, sharing));

@@ -50,8 +50,8 @@ pub struct Snapshot {
     pub frozen: BTreeMap<ServiceKey, Vec<IpAddr>>,
     /// The addresses of the nodes, and whose they are.
     pub nodes: BTreeMap<IpAddr, String>,
-    /// Addresses that were freed, and when.
-    pub resting: BTreeMap<IpAddr, Duration>,
+    /// Addresses that were freed: when, and by whom, if that Service is still there.
+    pub resting: BTreeMap<IpAddr, (Duration, Option<ServiceKey>)>,
     /// The time by the same clock as in `resting`.
     pub now: Duration,
 }
@@ -96,9 +96,10 @@ pub struct Assignment<'a> {
 ///    since it got its addresses comes after those that did not: who changes, gives way.
 /// 3. What one has that is of no usable pool is left alone while pools may be missing (a re-installation, a
 ///    slip in one edit): that must not clear all that came from them.
-/// 4. Then the others get theirs, oldest first; and PreferDualStack Services with one address
+/// 4. One that has one right address and requires two keeps it, if the other can be had.
+/// 5. Then the others get theirs, oldest first; and PreferDualStack Services with one address
 ///    get their second, if it can be had.
-/// 5. What a pool lacks for those that got none is said last, when everybody else is settled: the
+/// 6. What a pool lacks for those that got none is said last, when everybody else is settled: the
 ///    words then depend on the outcome, not on who came when.
 pub fn plan(snapshot: &Snapshot) -> Plan<'_> {
     let mut ledger = Ledger::new(snapshot);
@@ -140,7 +141,17 @@ pub fn plan(snapshot: &Snapshot) -> Plan<'_> {
     }
     unsettled.sort_by_key(|(service, _)| (service.created, &service.key));
     let mut pending = Vec::new();
+    let mut open = Vec::new();
     for (service, kept) in unsettled {
+        match kept.is_none().then(|| choose::widen(&mut ledger, service)).flatten() {
+            Some(widened) => {
+                ledger.take(service, &widened.addresses);
+                plan.decide(service, Verdict::Assigned(widened));
+            }
+            None => open.push((service, kept)),
+        }
+    }
+    for (service, kept) in open {
         let assignment = match kept {
             Some(kept) => choose::grow(&mut ledger, service, kept),
             None => match choose::choose(&mut ledger, service) {
@@ -166,8 +177,10 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Whether the Service shares on other terms than those under which it got its addresses.
+/// Whether the Service shares on other terms than those under which it got its addresses. What it got of us carries a
+/// note of them if it shares; without our mark it comes from elsewhere, and nothing is known.
 fn changed_terms(service: &Service) -> bool {
     let granted = service.granted_terms.as_ref();
-    granted.is_some_and(|granted| service.sharing.as_ref().map(Sharing::terms).as_ref() != Some(granted))
+    let known = granted.is_some() || service.marked;
+    known && granted != service.sharing.as_ref().map(Sharing::terms).as_ref()
 }

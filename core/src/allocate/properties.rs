@@ -46,7 +46,18 @@ fn worlds() -> impl Strategy<Value = Snapshot> {
             pools_are_complete: complete && overlaps.is_empty(),
             frozen: frozen.map(|service| (service.key.clone(), vec![])).collect(),
             nodes: [(v4(20), "node1".to_owned())].into(),
-            resting: resting.into_iter().map(|(n, at)| (v4(n), Duration::from_secs(at))).collect(),
+            resting: resting
+                .into_iter()
+                .map(|(n, at)| {
+                    (
+                        v4(n),
+                        (
+                            Duration::from_secs(at),
+                            (n % 3 > 0).then(|| ServiceKey::new("default", format!("s{}", n % 7))),
+                        ),
+                    )
+                })
+                .collect(),
             now: Duration::from_secs(40),
             ..snapshot(vec![], services)
         }

@@ -39,7 +39,7 @@ impl Server {
         service.metadata.resource_version = Some(self.version.to_string());
         let key = key_of(&service);
         let words = words(&service);
-        let before = self.services.get(&key).map(|service| words_of(service)).unwrap_or_default();
+        let before = self.services.get(&key).map(words_of).unwrap_or_default();
         for address in before.difference(&words_of(&service)) {
             if let Some(keys) = self.holders.get_mut(address) {
                 keys.remove(&key);
