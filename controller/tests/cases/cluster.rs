@@ -300,6 +300,12 @@ pub(crate) fn is_ours(service: &Value, lb_class: Option<&str>) -> bool {
         && service["spec"]["loadBalancerClass"].as_str().filter(|class| !class.is_empty()) == lb_class
 }
 
+/// Whether a Service has the condition that only our controller sets.
+pub(crate) fn is_marked(service: &Value) -> bool {
+    let conditions = service["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().any(|condition| condition["type"] == names::ADDRESS_ASSIGNED)
+}
+
 /// Whether two Services may have one address, by the rules of `metallb.io/allow-shared-ip`. Written apart from the
 /// code under test, on the objects as they are.
 pub(crate) fn may_share(one: &Value, other: &Value) -> bool {

@@ -12,7 +12,7 @@ use ferrolb_crds::view::Service as View;
 use ferrolb_runtime::Seen;
 use serde_json::Value;
 
-use crate::cluster::{Cluster, full, is_ours, may_share, shown};
+use crate::cluster::{Cluster, full, is_marked, is_ours, may_share, shown};
 use crate::compare;
 use crate::format::{Case, Step};
 
@@ -136,7 +136,7 @@ impl Play<'_> {
     /// Plans and writes until there is nothing to write. In each round:
     ///
     /// 1. No address is written that another Service shows at that moment, or showed when the round began, unless the
-    ///    two may share it: writes of one round are done in any order.
+    ///    two may share it: writes of one round are done in any order. That Service may be one that was ours.
     /// 2. What was wrong when the step began may last a while, but nothing new goes wrong.
     fn settle(&mut self, grace: bool, before: &BTreeSet<Clash>) -> Result<(), String> {
         for round in 1..=ROUNDS {
@@ -148,7 +148,7 @@ impl Play<'_> {
                 return Err(format!("round {round}: {} writes wait, and none is done", todo.later));
             }
             let mut settled = todo.now.is_empty();
-            let showed = self.holders();
+            let showed = self.holders(is_marked);
             for write in &todo.now {
                 let key = write.key.to_string();
                 let had = self.cluster.services.get(&key).map(shown).unwrap_or_default();
@@ -184,11 +184,11 @@ impl Play<'_> {
         Err(format!("never settles: {ROUNDS} rounds were not enough; {}", self.all_shown()))
     }
 
-    /// Which Services of ours show which address.
-    fn holders(&self) -> BTreeMap<IpAddr, Vec<String>> {
+    /// Which Services show which address: those that are ours, and those that `also` are meant.
+    fn holders(&self, also: impl Fn(&Value) -> bool) -> BTreeMap<IpAddr, Vec<String>> {
         let mut holders: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();
         for (key, service) in &self.cluster.services {
-            if is_ours(service, self.case.lb_class.as_deref()) {
+            if is_ours(service, self.case.lb_class.as_deref()) || also(service) {
                 for address in shown(service) {
                     holders.entry(address).or_default().push(key.clone());
                 }
@@ -199,7 +199,7 @@ impl Play<'_> {
 
     fn clashes(&self) -> BTreeSet<Clash> {
         let mut clashes = BTreeSet::new();
-        for (address, keys) in self.holders() {
+        for (address, keys) in self.holders(|_| false) {
             for (index, one) in keys.iter().enumerate() {
                 for other in &keys[index + 1..] {
                     let (left, right) = (&self.cluster.services[one], &self.cluster.services[other]);
