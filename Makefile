@@ -5,7 +5,7 @@
 RUST := 1.95
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check unit e2e deny setup image crds figures bench-allocation toolchain
+.PHONY: help demo test test-full check unit e2e deny setup image crds figures bench bench-allocation soak toolchain
 
 help:
 	@echo 'make demo       a Kubernetes cluster on this machine, FerroLB in it, and a Service that answers'
@@ -15,6 +15,8 @@ help:
 	@echo 'make image      the container image, as an archive: target/image/ferrolb.tar'
 	@echo 'make crds       crds/*.yaml anew from the Rust types'
 	@echo 'make figures    latency, memory and sizes, measured in the cluster'
+	@echo 'make soak       two controllers in a simulation with faults, for millions of steps (SEEDS=20000)'
+	@echo 'make bench      what one allocation and one plan cost, without a cluster'
 	@echo 'make bench-allocation'
 	@echo '                the controller with 10,000 Services, measured (SERVICES=N ROUNDS=N)'
 
@@ -61,6 +63,13 @@ bench-allocation: toolchain setup
 	@$${CARGO_TARGET_DIR:-target}/measure/lab --name bench bench allocation \
 	  $(if $(SERVICES),--services $(SERVICES)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	  --json $${CARGO_TARGET_DIR:-target}/bench/allocation.jsonl
+
+bench: toolchain
+	cargo bench --quiet --locked -p ferrolb-core --bench allocation
+
+soak: toolchain
+	FERROLB_SEEDS=$${SEEDS:-20000} cargo test --locked -p ferrolb-controller --lib --profile bench -- \
+	  --ignored --nocapture simulation::soak
 
 toolchain:
 	@case "$$(rustc --version)" in 'rustc $(RUST).'*) ;; *) \
