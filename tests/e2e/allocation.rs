@@ -237,7 +237,7 @@ async fn l2_13_to_16_requested_addresses(world: &mut World) -> Done {
     world.plain("earlier").await?;
     world.has("earlier", &["10.0.0.0"]).await?;
     for (index, auto) in [true, false].into_iter().enumerate() {
-        let (four, six) = (format!("10.1.{index}.7"), format!("fd01:{index}::7"));
+        let (four, six) = (format!("10.1.{index}.7"), format!("fd0{}::7", index + 1));
         let name = format!("single-{index}");
         let ranges = [format!("{four}/32"), format!("{six}/128")];
         world.pool_with(&name, &[&ranges[0], &ranges[1]], json!({"autoAssign": auto})).await?;
