@@ -61,6 +61,7 @@ pub async fn run_with(
         writers: Arc::new(Semaphore::new(WRITERS)),
         leads_until: Arc::default(),
         services: None,
+        services_listed: false,
         said: String::new(),
         client,
         namespace,
@@ -107,6 +108,8 @@ struct Shell {
     /// Until when writes may be sent, in nanoseconds of the boot clock.
     leads_until: Arc<AtomicU64>,
     services: Option<Watch>,
+    /// Whether Services were listed once. A list that a take-over ends before it was whole leaves that to the next.
+    services_listed: bool,
     /// The last words about the Lease, so that the same are not said again and again.
     said: String,
 }
@@ -114,7 +117,7 @@ struct Shell {
 impl Shell {
     fn watch_services(&self, list: u64) -> Watch {
         let (api, inputs) = (Api::<Service>::all(self.client.clone()), self.inputs.clone());
-        let how = How { seconds: WATCH_SECONDS, gates_readiness: list == 0, ..How::default() };
+        let how = How { seconds: WATCH_SECONDS, gates_readiness: !self.services_listed, ..How::default() };
         let trim = |service: &mut Service| service.trim_unshared();
         watch_each(&self.context, api, how, trim, move |seen| {
             let _ = inputs.send(Input::Services(list, seen));
@@ -237,6 +240,7 @@ impl Shell {
     /// Counts and tells what the input means for an operator, and hands it on.
     fn handle(&mut self, brain: &mut Brain, input: Input) {
         match &input {
+            Input::Services(_, Seen::Listed(_)) => self.services_listed = true,
             Input::Written(write, outcome) => {
                 let service = write.key.to_string();
                 match outcome {

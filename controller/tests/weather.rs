@@ -294,6 +294,24 @@ async fn a_clean_end_is_taken_over_at_once() {
     world.end("clean").await;
 }
 
+/// The lead may come before the first list is whole: it is ready all the same, once the next one is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lead_that_comes_before_the_first_list() {
+    let world = World::without_pools("early");
+    let slow = Fault::SlowAnswer(Duration::from_secs(3));
+    world.weather.add(On::verb(Verb::List).resource("services").times(1), slow);
+    world.pool();
+    world.create("first", &json!({}));
+    world.settled("after a slow list", &["first"]).await;
+    let started = Instant::now();
+    while !world.context.readiness.waiting().is_empty() {
+        let waiting = world.context.readiness.waiting();
+        assert!(started.elapsed() < Duration::from_secs(15), "still waiting for {waiting:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    world.end("early").await;
+}
+
 /// A quiet cluster costs no writes but those of the Lease, and a restart none at all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quiet_cluster_costs_no_writes() {
