@@ -52,6 +52,9 @@ const HANDS: usize = 4;
 /// Within this many seconds everybody who can have an address has one, once all is left in peace.
 const PEACE: u64 = 30;
 
+/// So often each of them is started anew at the end.
+const RESTARTS: usize = 6;
+
 /// At least so many addresses must have been given, or the run has shown nothing.
 const ENOUGH: usize = 100;
 
@@ -129,7 +132,8 @@ async fn run(scene: &Scene, replicas: &mut Replicas, incidents: usize, seed: u64
     }
 
     in_peace(&services).await?;
-    replicas.all_run()?;
+    replicas.all_run().await?;
+    replicas.start_again_and_again().await?;
     // What was answered to the last request of the watch may still be on its way.
     let events = recorder.finish(PEACE).await?;
     let faults = check(&events, |_| false);
@@ -263,11 +267,24 @@ impl Replicas {
         Ok(format!("{} {what}", self.all[leader].name))
     }
 
-    /// None has ended by itself.
-    fn all_run(&mut self) -> Result<(), Wrong> {
+    /// None has ended by itself, and each says that it is ready, whoever leads.
+    async fn all_run(&mut self) -> Result<(), Wrong> {
         for replica in &mut self.all {
             if let Some(status) = replica.running.as_mut().and_then(Program::ended) {
                 return Err(format!("{} ended by itself: {status}", replica.name).into());
+            }
+            replica.is_ready().await?;
+        }
+        Ok(())
+    }
+
+    /// However often one is started, it becomes ready: whether its lists or the lead come first.
+    async fn start_again_and_again(&mut self) -> Result<(), Wrong> {
+        for _ in 0..RESTARTS {
+            for replica in &mut self.all {
+                replica.end()?;
+                replica.start()?;
+                replica.is_ready().await?;
             }
         }
         Ok(())
@@ -309,6 +326,15 @@ impl Replica {
             }
         }
         Ok(())
+    }
+
+    async fn is_ready(&self) -> Result<(), LabError> {
+        let Some(program) = &self.running else { return Ok(()) };
+        wait(&format!("{} to be ready", self.name), PEACE, async || {
+            let answer = program.get("/readyz");
+            if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(answer) }
+        })
+        .await
     }
 
     fn signal(&self, signal: Signal) -> Result<(), LabError> {

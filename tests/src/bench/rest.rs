@@ -83,7 +83,7 @@ async fn until(program: &Program, what: &str, is: impl Fn(&Program) -> bool) -> 
             return Err(LabError::Late {
                 what: format!("a controller that is {what}"),
                 seconds: PATIENCE.as_secs(),
-                state: program.log(),
+                state: format!("{}\n{}", program.get("/readyz"), program.log()),
             });
         }
         tokio::time::sleep(LOOK).await;
