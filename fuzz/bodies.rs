@@ -83,7 +83,7 @@ fn pool_object(data: &[u8]) -> Option<IPAddressPool> {
         let (excluded, addresses): (Vec<&str>, Vec<&str>) =
             std::str::from_utf8(data).ok()?.lines().partition(|line| line.starts_with('!'));
         let excluded: Vec<&str> = excluded.iter().map(|line| &line[1..]).collect();
-        json!({"addresses": addresses, "excludeAddresses": excluded, "avoidBuggyIPs": data.len() % 2 == 0})
+        json!({"addresses": addresses, "excludeAddresses": excluded, "avoidBuggyIPs": data.len().is_multiple_of(2)})
     };
     serde_json::from_value(json!({"metadata": metadata, "spec": spec})).ok()
 }

@@ -32,6 +32,18 @@ const MAX_REUSE_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
     printcolumn(name = "Auto Assign", type_ = "boolean", json_path = ".spec.autoAssign"),
     printcolumn(name = "Avoid Buggy IPs", type_ = "boolean", json_path = ".spec.avoidBuggyIPs"),
     printcolumn(name = "Addresses", type_ = "string", json_path = ".spec.addresses"),
+    printcolumn(
+        name = "Valid",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Valid")].status"#,
+        priority = 1
+    ),
+    printcolumn(
+        name = "Overlapping",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Overlapping")].status"#,
+        priority = 1
+    ),
     printcolumn(name = "Assigned IPv4", type_ = "integer", json_path = ".status.assignedIPv4", priority = 1),
     printcolumn(
         name = "Available IPv4",
@@ -120,7 +132,9 @@ pub struct IPAddressPoolStatus {
     /// How many IPv6 addresses of the pool are free; 9223372036854775807 where there are more.
     #[serde(rename = "availableIPv6")]
     pub available_ipv6: i64,
-    /// Whether the pool can be used, and why not.
+    /// Valid: whether every field can be used. Overlapping: whether it is set aside because an older pool has some of
+    /// its addresses. HostBitsMasked: whether an entry stands for more than its author may have meant, like
+    /// 10.0.0.5/24 for 10.0.0.0/24.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
