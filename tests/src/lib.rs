@@ -3,7 +3,7 @@
 //! - [`lab`] starts, changes and ends clusters.
 //! - [`image`] packs container images from static programs, without a container engine.
 //! - [`host`] is a machine of the lab: it asks, listens and captures on the wire.
-//! - [`bench`] measures.
+//! - [`mod@bench`] measures.
 //! - [`plane`] is a control plane without nodes, and [`program`] one of our programs against it.
 //! - [`history`] says whether what Services showed was ever wrong; [`recorder`] records it.
 //! - [`scene`] is a cluster with FerroLB in it, in sentences.
