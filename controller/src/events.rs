@@ -11,6 +11,9 @@ use crate::brain::Note;
 /// that is slow needs no backlog.
 const WAITING: usize = 1024;
 
+/// So many bytes of words the API server takes (`note` of `events.k8s.io/v1`); with more, the event is refused.
+const LONGEST: usize = 1024;
+
 /// Sends events in the background.
 #[derive(Debug)]
 pub struct Events {
@@ -27,7 +30,7 @@ impl Events {
                 let event = Event {
                     type_: if note.warning { EventType::Warning } else { EventType::Normal },
                     reason: note.reason.into(),
-                    note: Some(note.note),
+                    note: Some(cut(note.note)),
                     action: note.action.into(),
                     secondary: None,
                 };
@@ -56,5 +59,26 @@ impl Events {
         if self.queue.try_send(note).is_err() {
             tracing::debug!(reason, "too many events are waiting; one is dropped");
         }
+    }
+}
+
+/// The words, as far as an event can hold them.
+fn cut(mut words: String) -> String {
+    if words.len() > LONGEST {
+        words.truncate(words.floor_char_boundary(LONGEST - '…'.len_utf8()));
+        words.push('…');
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_holds_1024_bytes() {
+        assert_eq!(cut("é".repeat(512)), "é".repeat(512));
+        let words = cut(format!("a{}", "é".repeat(512)));
+        assert_eq!((words.len(), words.chars().last()), (1024, Some('…')));
     }
 }

@@ -28,6 +28,7 @@ pub mod election;
 pub mod lease;
 pub mod net;
 pub mod pool;
+pub mod quote;
 pub mod ranges;
 pub mod selector;
 pub mod service;

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
+use crate::quote::Quoted;
+
 /// An IP address family. IPv4 orders before IPv6, as in a dual-stack status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
@@ -55,16 +57,16 @@ pub const MAPPED: AddressRange = AddressRange {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
     /// Neither form.
-    #[error("{0:?} is neither a CIDR (10.0.0.0/24) nor a range (10.0.0.1-10.0.0.9)")]
+    #[error("{} is neither a CIDR (10.0.0.0/24) nor a range (10.0.0.1-10.0.0.9)", Quoted(.0))]
     Syntax(String),
     /// The ends are of different families.
-    #[error("range {0:?} mixes IPv4 and IPv6")]
+    #[error("range {} mixes IPv4 and IPv6", Quoted(.0))]
     Mixed(String),
     /// The first address is above the last.
-    #[error("range {0:?} starts after its end")]
+    #[error("range {} starts after its end", Quoted(.0))]
     Backwards(String),
     /// A network of IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2).
-    #[error("{0:?} is IPv4 in the notation of IPv6: write it as IPv4")]
+    #[error("{} is IPv4 in the notation of IPv6: write it as IPv4", Quoted(.0))]
     Mapped(String),
 }
 

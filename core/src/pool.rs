@@ -18,7 +18,7 @@ pub struct Pool {
     /// `spec.addresses` in the order written, in which addresses are given out: no address in two of them, and
     /// none that is excluded ([`crate::ranges::disjoint`]).
     pub ranges: Vec<AddressRange>,
-    /// `spec.excludeAddresses`: never given out. Kept for the words on a Service that asks for one.
+    /// `spec.excludeAddresses`, in as few ranges as hold them: never given out. Kept for the words on a Service that asks for one.
     pub excluded: Vec<AddressRange>,
     /// `spec.autoAssign`: false means only on request.
     pub auto_assign: bool,

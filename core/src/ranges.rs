@@ -69,20 +69,29 @@ pub struct AddressSet {
 impl AddressSet {
     /// Adds one address.
     pub fn insert(&mut self, address: IpAddr) {
-        let before = self.runs.range(..=address).next_back().map(|(first, last)| (*first, *last));
-        let mut run = (address, address);
+        self.join((address, address));
+    }
+
+    /// Adds all addresses of `range`. What it costs is paid for by the runs that become one.
+    pub fn insert_range(&mut self, range: AddressRange) {
+        self.join((range.first(), range.last()));
+    }
+
+    fn join(&mut self, mut run: (IpAddr, IpAddr)) {
+        let before = self.runs.range(..=run.0).next_back().map(|(first, last)| (*first, *last));
         if let Some((first, last)) = before {
-            if last >= address {
+            if last >= run.1 {
                 return;
             }
-            if next(last) == Some(address) {
+            if last >= run.0 || next(last) == Some(run.0) {
                 run.0 = first;
             }
         }
-        if let Some(after) = next(address)
-            && let Some(last) = self.runs.remove(&after)
-        {
-            run.1 = last;
+        // Those that begin in it, and the one that begins right after it.
+        let end = next(run.1).unwrap_or(run.1);
+        while let Some((first, last)) = self.runs.range(run.0..=end).next_back().map(|(a, b)| (*a, *b)) {
+            self.runs.remove(&first);
+            run.1 = run.1.max(last);
         }
         self.runs.insert(run.0, run.1);
     }
@@ -97,25 +106,48 @@ impl AddressSet {
             _ => Some(range.first()),
         }
     }
+
+    /// The parts of `range` that are not in the set, lowest first.
+    pub fn absent(&self, range: AddressRange) -> Vec<AddressRange> {
+        let mut parts = Vec::new();
+        let mut from = self.first_absent(range);
+        while let Some(first) = from {
+            let run = self.runs.range(first..=range.last()).next().map(|(first, last)| (*first, *last));
+            let end = run.and_then(|(first, _)| previous(first)).unwrap_or(range.last());
+            parts.extend(AddressRange::new(first, end).ok());
+            from = run.and_then(|(_, last)| next(last)).filter(|address| range.contains(*address));
+        }
+        parts
+    }
+
+    /// Its runs, lowest first.
+    pub fn ranges(&self) -> impl Iterator<Item = AddressRange> {
+        self.runs.iter().filter_map(|(first, last)| AddressRange::new(*first, *last).ok())
+    }
 }
 
 /// The ranges in their order, each address in one only: what an earlier range holds is cut out of the later
 /// ones, and what `excluded` holds out of all; so are the IPv6 addresses that stand for IPv4 addresses.
 pub fn disjoint(ranges: &[AddressRange], excluded: &[AddressRange]) -> Vec<AddressRange> {
-    let mut taken = RangeMap::default();
+    let mut taken = AddressSet::default();
     for range in excluded.iter().chain([&MAPPED]) {
-        for gap in taken.gaps(*range) {
-            taken.insert(gap, ());
-        }
+        taken.insert_range(*range);
     }
     let mut kept = Vec::with_capacity(ranges.len());
     for range in ranges {
-        for gap in taken.gaps(*range) {
-            taken.insert(gap, ());
-            kept.push(gap);
-        }
+        kept.extend(taken.absent(*range));
+        taken.insert_range(*range);
     }
     kept
+}
+
+/// The addresses of all `ranges`, in as few ranges as hold them, lowest first.
+pub fn union(ranges: &[AddressRange]) -> Vec<AddressRange> {
+    let mut set = AddressSet::default();
+    for range in ranges {
+        set.insert_range(*range);
+    }
+    set.ranges().collect()
 }
 
 /// The address after `address` in its family.
@@ -223,6 +255,18 @@ mod tests {
             }
             let listed: Vec<_> = made.iter().flat_map(AddressRange::addresses).collect();
             prop_assert_eq!(listed, expected);
+        }
+
+        #[test]
+        fn a_union_is_the_same_addresses_in_few_ranges(
+            ranges in proptest::collection::vec((0u8..60, 0u8..8), 0..10),
+        ) {
+            let ranges: Vec<_> = ranges.into_iter().map(|(a, n)| range(a, a + n)).collect();
+            let made = union(&ranges);
+            let expected: std::collections::BTreeSet<_> = ranges.iter().flat_map(AddressRange::addresses).collect();
+            let listed: Vec<_> = made.iter().flat_map(AddressRange::addresses).collect();
+            prop_assert_eq!(listed, expected.into_iter().collect::<Vec<_>>());
+            prop_assert!(made.windows(2).all(|two| next(two[0].last()) != Some(two[1].first())));
         }
 
         #[test]

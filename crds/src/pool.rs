@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use ferrolb_core::net::{AddressRange, RangeError};
 use ferrolb_core::pool::{Pinning, Pool, REUSE_DELAY};
-use ferrolb_core::ranges::disjoint;
+use ferrolb_core::quote::Quoted;
+use ferrolb_core::ranges::{disjoint, union};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -170,7 +171,7 @@ pub enum PoolProblem {
     #[error("spec.excludeAddresses leaves nothing of spec.addresses: remove entries")]
     NothingLeft,
     /// A time to rest that is none.
-    #[error("spec.reuseDelay: {0:?} is not a time from 0s to 24h like 30s or 5m; correct or remove it")]
+    #[error("spec.reuseDelay: {} is not a time from 0s to 24h like 30s or 5m; correct or remove it", Quoted(.0))]
     ReuseDelay(String),
     /// A selector that cannot be used.
     #[error("{place}: {source}")]
@@ -218,7 +219,7 @@ impl IPAddressPool {
             name: self.metadata.name.clone().unwrap_or_default(),
             labels: self.metadata.labels.clone().unwrap_or_default(),
             ranges,
-            excluded,
+            excluded: union(&excluded),
             auto_assign: spec.auto_assign,
             avoid_buggy_ips: spec.avoid_buggy_ips,
             reuse_delay,

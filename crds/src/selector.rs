@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ferrolb_core::quote::Quoted;
 use ferrolb_core::selector as core;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,7 +44,11 @@ pub struct LabelSelectorRequirement {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorProblem {
     /// None of the four operators.
-    #[error("operator {operator:?} for label {key:?} is unknown: write In, NotIn, Exists or DoesNotExist")]
+    #[error(
+        "operator {} for label {} is unknown: write In, NotIn, Exists or DoesNotExist",
+        Quoted(operator),
+        Quoted(key)
+    )]
     Operator {
         /// The label.
         key: String,
@@ -51,7 +56,7 @@ pub enum SelectorProblem {
         operator: String,
     },
     /// In or NotIn without values.
-    #[error("operator {operator} for label {key:?} needs at least one value")]
+    #[error("operator {operator} for label {} needs at least one value", Quoted(key))]
     NoValues {
         /// The label.
         key: String,
@@ -59,7 +64,10 @@ pub enum SelectorProblem {
         operator: String,
     },
     /// Exists or DoesNotExist with values.
-    #[error("operator {operator} for label {key:?} takes no values: remove them, or write In or NotIn")]
+    #[error(
+        "operator {operator} for label {} takes no values: remove them, or write In or NotIn",
+        Quoted(key)
+    )]
     Values {
         /// The label.
         key: String,

@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::net::Family;
+use crate::quote::Quoted;
 use crate::service::{ServiceKey, SharingRule};
 
 /// So many pools are named in one sentence.
@@ -161,7 +162,7 @@ impl fmt::Display for Pending {
             ),
             Pending::UnreadableRequest(why) => f.write_str(why),
             Pending::UnknownPool(name) => {
-                write!(f, "the annotation asks for IPAddressPool {name:?}, which does not exist or cannot be used")
+                write!(f, "the annotation asks for IPAddressPool {}, which does not exist or cannot be used", Quoted(name))
             }
             Pending::NotAdmitted(name) => {
                 write!(f, "IPAddressPool {name:?} is reserved for others by its serviceAllocation")
@@ -177,7 +178,7 @@ impl fmt::Display for Pending {
                 write!(f, "IPAddressPool {pool:?} never gives out {address}, by its excludeAddresses or avoidBuggyIPs")
             }
             Pending::RequestedInOtherPool { asked, lies_in } => {
-                write!(f, "the requested address is of IPAddressPool {lies_in:?}, but the annotation asks for pool {asked:?}")
+                write!(f, "the requested address is of IPAddressPool {lies_in:?}, but the annotation asks for pool {}", Quoted(asked))
             }
             Pending::RequestedTaken { address, by } => write!(f, "{address} is in use: {by}"),
             Pending::SharingRefused { address, by, rule } => {

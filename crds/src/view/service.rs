@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use ferrolb_core::net::{self, Family};
+use ferrolb_core::quote::Quoted;
 use ferrolb_core::service::{
     self as core, Backends, FamilyPolicy, Port, Requested, Role, ServiceKey, Sharing,
 };
@@ -287,8 +288,8 @@ fn requested<'a>(place: &str, items: impl Iterator<Item = &'a str>) -> Requested
     for item in items {
         let Some(address) = net::address(item) else {
             return Requested::Unreadable(format!(
-                "{place}: {:?} is not an IP address; write one like 10.0.0.1 or fd00::1",
-                item.trim()
+                "{place}: {} is not an IP address; write one like 10.0.0.1 or fd00::1",
+                Quoted(item.trim())
             ));
         };
         let family = Family::of(address);
