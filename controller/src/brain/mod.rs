@@ -341,16 +341,14 @@ impl Brain {
                 self.world.wrote(&key, &write.based_on, object, now.boot);
                 self.pauses.remove(&key);
             }
-            Outcome::Superseded => {
+            // An earlier copy may have been done before, and what the watch shows next may be just that.
+            Outcome::Superseded | Outcome::Gone => {
                 self.pauses.remove(&key);
                 if ours && self.world.overtaken(&key, &write.based_on) {
                     self.flights.remove(&key);
                     self.fenced(&key);
                     return;
                 }
-            }
-            Outcome::Gone => {
-                self.pauses.remove(&key);
             }
             Outcome::NotSent => {
                 if let Some((until, _)) = self.pauses.get_mut(&key) {

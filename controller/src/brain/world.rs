@@ -105,8 +105,13 @@ impl World {
         {
             return;
         }
-        if self.services.get(&key).is_some_and(|entry| entry.overtaken) {
+        let known = self.services.get(&key);
+        if known.is_some_and(|entry| entry.overtaken) {
             self.snapshot.frozen.remove(&key);
+        } else if known.is_none_or(|entry| entry.current.resource_version() != service.resource_version()) {
+            // A write that is under way was based on the version before. Either it is part of what is seen now, or it
+            // fails: it will give nothing more.
+            self.snapshot.frozen.entry(key.clone()).and_modify(Vec::clear);
         }
         self.put(key, Entry { current: Arc::new(service), older: Vec::new(), overtaken: false }, now);
     }
@@ -124,7 +129,7 @@ impl World {
         }
     }
 
-    /// The Service had changed before a write that was based on version `based_on`. If the watch has not shown that
+    /// The Service had changed, or was gone, before a write that was based on version `based_on`. If the watch has not shown that
     /// yet, the Service stays frozen until it does; returns whether so.
     pub fn overtaken(&mut self, key: &ServiceKey, based_on: &str) -> bool {
         let Some(entry) = self.services.get_mut(key) else { return false };

@@ -125,8 +125,11 @@ struct Desired<'a> {
 ///    only ever written into a Service that lacks one, at the very version at which it lacks it. (Taking one of
 ///    two back, or adding a second one, changes nothing of what stays.)
 /// 3. An address that another Service still shows and is to lose has to wait for that one.
+/// 4. So has one that is to be shared with a Service whose terms of sharing have changed, until they are noted on it:
+///    should they change back meanwhile, that one gives way then, and not the newcomer.
 pub fn writes(world: &World, plan: &Plan<'_>, wall: i64) -> Writes {
     let losing = losing(world, plan);
+    let unnoted = unnoted(world);
     let sharers = notes::sharers(world);
     let mut result = Writes::default();
     for (key, verdict) in &plan.verdicts {
@@ -143,9 +146,10 @@ pub fn writes(world: &World, plan: &Plan<'_>, wall: i64) -> Writes {
             desired = moving(&desired);
         } else if added
             .iter()
-            .any(|address| losing.get(*address).is_some_and(|keys| keys.iter().any(|k| k != key)))
+            .any(|address| losing.has_other(address, key) || unnoted.has_other(address, key))
         {
             result.later += 1;
+            result.now.extend(note_terms(key, service, words));
             continue;
         }
         result.now.extend(write(&sharers, key, service, words, desired, wall));
@@ -198,8 +202,8 @@ fn moving<'a>(to: &Desired<'a>) -> Desired<'a> {
 }
 
 /// The Services that show an address which they are to lose.
-fn losing<'a>(world: &'a World, plan: &Plan<'_>) -> BTreeMap<IpAddr, BTreeSet<&'a ServiceKey>> {
-    let mut losing: BTreeMap<IpAddr, BTreeSet<&ServiceKey>> = BTreeMap::new();
+fn losing<'a>(world: &'a World, plan: &Plan<'_>) -> Holders<'a> {
+    let mut losing = Holders::default();
     for (key, service) in &world.snapshot.services {
         let keeps = match plan.verdicts.get(key) {
             Some(Verdict::Assigned(assignment)) => assignment.addresses.as_slice(),
@@ -208,10 +212,53 @@ fn losing<'a>(world: &'a World, plan: &Plan<'_>) -> BTreeMap<IpAddr, BTreeSet<&'
             Some(Verdict::Released | Verdict::Untouched) | None => continue,
         };
         for address in service.held.iter().filter(|address| !keeps.contains(address)) {
-            losing.entry(*address).or_default().insert(key);
+            losing.0.entry(*address).or_default().insert(key);
         }
     }
     losing
+}
+
+/// The Services that have addresses, and share them on other terms than those noted on them.
+fn unnoted(world: &World) -> Holders<'_> {
+    let mut unnoted = Holders::default();
+    for (key, service) in &world.snapshot.services {
+        let terms = service.sharing.as_ref().map(Sharing::terms);
+        if service.role == Role::Ours && !service.held.is_empty() && service.granted_terms != terms {
+            for address in &service.held {
+                unnoted.0.entry(*address).or_default().insert(key);
+            }
+        }
+    }
+    unnoted
+}
+
+/// Services by the addresses that they have.
+#[derive(Default)]
+struct Holders<'a>(BTreeMap<IpAddr, BTreeSet<&'a ServiceKey>>);
+
+impl Holders<'_> {
+    /// Whether another Service than `key` has `address`.
+    fn has_other(&self, address: &IpAddr, key: &ServiceKey) -> bool {
+        self.0.get(address).is_some_and(|keys| keys.iter().any(|other| *other != key))
+    }
+}
+
+/// The write that notes the present terms on a Service that waits for a second address: two of them could wait for each
+/// other's. `None` if that is not needed.
+fn note_terms(key: &ServiceKey, service: &Service, words: &Words) -> Option<Write> {
+    let terms = words.sharing.as_ref().map(Sharing::terms);
+    if words.held.is_empty() || words.granted_terms == terms {
+        return None;
+    }
+    Some(Write {
+        key: key.clone(),
+        uid: service.uid()?,
+        based_on: service.resource_version()?,
+        ingress: None,
+        annotations: [(names::SHARING_TERMS, terms)].into(),
+        condition: None,
+        notes: Vec::new(),
+    })
 }
 
 /// The write that makes the Service show what it should; `None` if it does.

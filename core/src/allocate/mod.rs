@@ -46,7 +46,7 @@ pub struct Snapshot {
     /// All Services of the cluster, of whatever type.
     pub services: BTreeMap<ServiceKey, Service>,
     /// Services with a write under way, or one of unknown outcome, and the addresses that they may get by it. They
-    /// are left alone, and keep all that they have or may have.
+    /// are left alone, and nobody is given what they have or may get.
     pub frozen: BTreeMap<ServiceKey, Vec<IpAddr>>,
     /// The addresses of the nodes, and whose they are.
     pub nodes: BTreeMap<IpAddr, String>,
@@ -90,16 +90,19 @@ pub struct Assignment<'a> {
 /// Decides for all Services.
 ///
 /// 1. Addresses that are not ours to give are set aside: those in any Service's `spec.externalIPs`, those of
-///    other load balancers, and those of nodes. Services with a write under way keep what they have or may get.
+///    other load balancers, and those of nodes.
 /// 2. Services that have addresses are settled first, oldest first (then by namespace and name): each
 ///    keeps what it has if that is still right and no older one holds it. One that changed its terms of sharing
 ///    since it got its addresses comes after those that did not: who changes, gives way.
 /// 3. What one has that is of no usable pool is left alone while pools may be missing (a re-installation, a
 ///    slip in one edit): that must not clear all that came from them.
-/// 4. One that has one right address and requires two keeps it, if the other can be had.
-/// 5. Then the others get theirs, oldest first; and PreferDualStack Services with one address
+/// 4. What Services with a write under way are about to get, or to lose, is nobody else's to get; but it takes
+///    nothing from one that has it, as the write may fail. One that has it and changed its terms meanwhile, so that
+///    they could not share, is left alone until that is known: if the write is done, it gives way.
+/// 5. One that has one right address and requires two keeps it, if the other can be had.
+/// 6. Then the others get theirs, oldest first; and PreferDualStack Services with one address
 ///    get their second, if it can be had.
-/// 6. What a pool lacks for those that got none is said last, when everybody else is settled: the
+/// 7. What a pool lacks for those that got none is said last, when everybody else is settled: the
 ///    words then depend on the outcome, not on who came when.
 pub fn plan(snapshot: &Snapshot) -> Plan<'_> {
     let mut ledger = Ledger::new(snapshot);
@@ -107,26 +110,32 @@ pub fn plan(snapshot: &Snapshot) -> Plan<'_> {
     let mut ours: Vec<&Service> = Vec::new();
     for service in snapshot.services.values() {
         ledger.set_aside(service);
-        if let Some(maybe) = snapshot.frozen.get(&service.key) {
-            ledger.take(service, &service.held);
-            ledger.take(service, maybe);
+        let frozen = snapshot.frozen.contains_key(&service.key);
+        if frozen {
             plan.decide(service, Verdict::Untouched);
-            continue;
         }
         match service.role {
             Role::Ours => ours.push(service),
+            _ if frozen => {}
             Role::Foreign if !service.marked => plan.decide(service, Verdict::Untouched),
             Role::Foreign | Role::NotLoadBalanced => plan.decide(service, Verdict::Released),
         }
     }
     // Stable: within a second the order of the map, by namespace and name, stays.
-    ours.sort_by_key(|service| (changed_terms(service), service.created));
+    ours.sort_by_cached_key(|service| (changed_terms(service), service.created));
     let mut unsettled = Vec::new();
     for service in &ours {
+        if snapshot.frozen.contains_key(&service.key) {
+            let kept = keep::right(&ledger, service).map(|kept| kept.addresses);
+            ledger.take(service, &kept.unwrap_or_default());
+            continue;
+        }
         match keep::keep(&ledger, service) {
             Some(kept) => {
                 ledger.take(service, &kept.addresses);
-                if kept.addresses.len() < service.families.len() {
+                if changed_terms(service) && is_contested(snapshot, service, &kept.addresses) {
+                    plan.decide(service, Verdict::Untouched);
+                } else if kept.addresses.len() < service.families.len() {
                     unsettled.push((*service, Some(kept)));
                 } else {
                     plan.decide(service, Verdict::Assigned(kept));
@@ -137,6 +146,12 @@ pub fn plan(snapshot: &Snapshot) -> Plan<'_> {
                 plan.decide(service, Verdict::Untouched);
             }
             None => unsettled.push((*service, None)),
+        }
+    }
+    for (key, maybe) in &snapshot.frozen {
+        if let Some(service) = snapshot.services.get(key) {
+            ledger.take(service, &service.held);
+            ledger.take(service, maybe);
         }
     }
     unsettled.sort_by_key(|(service, _)| (service.created, &service.key));
@@ -175,6 +190,16 @@ impl<'a> Plan<'a> {
     fn decide(&mut self, service: &'a Service, verdict: Verdict<'a>) {
         self.verdicts.insert(&service.key, verdict);
     }
+}
+
+/// Whether a Service with a write under way may get one of the `addresses`, and could not share it with this one.
+fn is_contested(snapshot: &Snapshot, service: &Service, addresses: &[IpAddr]) -> bool {
+    let may_get = |maybe: &[IpAddr]| maybe.iter().any(|address| addresses.contains(address));
+    let mut others = snapshot.frozen.iter().filter(|(key, maybe)| **key != service.key && may_get(maybe));
+    others.any(|(key, _)| {
+        let other = snapshot.services.get(key).and_then(|other| other.sharing.as_ref());
+        service.sharing.as_ref().is_none_or(|sharing| sharing.with(other).is_err())
+    })
 }
 
 /// Whether the Service shares on other terms than those under which it got its addresses. What it got of us carries a

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::net::Family;
 use crate::pool::Pinning;
-use crate::service::{FamilyPolicy, Requested};
+use crate::service::{Backends, FamilyPolicy, Port, Requested};
 
 /// A pool named `name` of these ranges.
 pub(super) fn pool(name: &str, ranges: &[&str]) -> Pool {
@@ -236,4 +236,51 @@ fn an_unreadable_request_takes_nothing_away() {
     let s = snapshot(vec![pool("a", &["10.0.0.0/30"])], vec![has, has_not]);
     assert_eq!(given(&s, "has"), Ok(ips(&["10.0.0.1"])));
     assert_eq!(given(&s, "has-not").unwrap_err().to_string(), "the annotation is no address");
+}
+
+/// A Service that shares by the key `k` and has `held`, under the terms that it has now.
+fn sharer(name: &str, created: i64, port: u16, held: &[&str]) -> Service {
+    let ports = [Port { protocol: "TCP".into(), port }].into();
+    let sharing = Sharing { key: "k".into(), ports, backends: Backends::Anywhere };
+    let granted_terms = (!held.is_empty()).then(|| sharing.terms());
+    Service {
+        held: ips(held),
+        marked: !held.is_empty(),
+        granted_terms,
+        sharing: Some(sharing),
+        ..service(name, created)
+    }
+}
+
+#[test]
+fn what_a_write_under_way_may_give_takes_nothing_from_its_holder() {
+    let holder = sharer("holder", 2, 80, &["10.0.0.1"]);
+    let (older, newcomer) = (sharer("older", 1, 80, &[]), sharer("newcomer", 3, 80, &[]));
+    let mut s = snapshot(vec![pool("a", &["10.0.0.1-10.0.0.2"])], vec![holder, older, newcomer]);
+    s.frozen.insert(key("older"), ips(&["10.0.0.1"]));
+    assert_eq!(given(&s, "holder"), Ok(ips(&["10.0.0.1"])));
+    assert_eq!(given(&s, "newcomer"), Ok(ips(&["10.0.0.2"])));
+}
+
+#[test]
+fn one_that_is_about_to_lose_takes_nothing_along() {
+    // It took the port of the holder, and its loss of the address is on its way.
+    let changed = Service { granted_terms: Some("others".into()), ..sharer("changed", 1, 80, &["10.0.0.1"]) };
+    let holder = sharer("holder", 2, 80, &["10.0.0.1"]);
+    let mut s =
+        snapshot(vec![pool("a", &["10.0.0.1-10.0.0.2"])], vec![changed, holder, service("newcomer", 3)]);
+    s.frozen.insert(key("changed"), vec![]);
+    assert_eq!(given(&s, "holder"), Ok(ips(&["10.0.0.1"])));
+    assert_eq!(given(&s, "newcomer"), Ok(ips(&["10.0.0.2"])));
+}
+
+#[test]
+fn a_holder_that_changed_waits_for_the_write_that_may_give_its_address_to_another() {
+    let changed = Service { granted_terms: Some("others".into()), ..sharer("changed", 1, 80, &["10.0.0.1"]) };
+    let mut s =
+        snapshot(vec![pool("a", &["10.0.0.1-10.0.0.2"])], vec![changed, sharer("newcomer", 2, 80, &[])]);
+    s.frozen.insert(key("newcomer"), ips(&["10.0.0.1"]));
+    assert_eq!(plan(&s).verdicts[&key("changed")], Verdict::Untouched);
+    s.frozen.insert(key("newcomer"), ips(&["10.0.0.2"]));
+    assert_eq!(given(&s, "changed"), Ok(ips(&["10.0.0.1"])));
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use ferrolb_core::lease::{Answer, Claim, Record};
 use ferrolb_core::service::{Role, Service as Words, ServiceKey};
-use ferrolb_crds::IPAddressPool;
 use ferrolb_crds::view::Service;
+use ferrolb_crds::{IPAddressPool, names};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
@@ -24,6 +24,9 @@ pub(super) struct Server {
     pub(super) lease: Option<Record>,
     pub(super) pools: Vec<IPAddressPool>,
     holders: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+    /// Services whose terms of sharing a user changed while they had an address, and no controller has seen it yet.
+    /// They may clash with others by that, and give way.
+    changed: BTreeSet<ServiceKey>,
     /// What went wrong.
     pub(super) faults: Vec<String>,
     pub(super) writes: u64,
@@ -41,20 +44,22 @@ impl Server {
         let words = words(&service);
         let before = self.services.get(&key).map(words_of).unwrap_or_default();
         for address in before.difference(&words_of(&service)) {
-            if let Some(keys) = self.holders.get_mut(address) {
-                keys.remove(&key);
-            }
-            if words.role == Role::Ours {
+            let holders = self.holders.entry(*address).or_default();
+            holders.remove(&key);
+            // Of two that clash because of a change one has to give way. It may be the other one, if what was changed
+            // was changed back meanwhile.
+            let mut others = holders.iter().filter(|other| self.changed.contains(*other));
+            let gives_way =
+                self.changed.contains(&key) || others.any(|other| clash(&words, self.services.get(other)));
+            if words.role == Role::Ours && !gives_way {
                 self.faults.push(format!("{by} took {address} from {key} (version {})", self.version));
             }
         }
         for address in &words.held {
             let keys = self.holders.entry(*address).or_default();
             if keys.insert(key.clone()) {
-                for other in keys.iter().filter(|other| **other != key) {
-                    let others = self.services.get(other).map(self::words);
-                    let theirs = others.as_ref().and_then(|words| words.sharing.as_ref());
-                    if words.sharing.as_ref().is_none_or(|sharing| sharing.with(theirs).is_err()) {
+                for other in keys.iter().filter(|other| **other != key && !self.changed.contains(other)) {
+                    if clash(&words, self.services.get(other)) {
                         self.faults.push(format!(
                             "{by} gave {address} to {key}, but {other} has it (version {})",
                             self.version
@@ -62,6 +67,9 @@ impl Server {
                     }
                 }
             }
+        }
+        if words.held.is_empty() {
+            self.changed.remove(&key);
         }
         self.services.insert(key, service.clone());
         self.history.push((service.clone(), false));
@@ -91,6 +99,22 @@ impl Server {
         }
     }
 
+    /// A user changes the ports of a Service, or what it shares by.
+    pub(super) fn change_terms(&mut self, key: &ServiceKey, port: usize, shares: bool) {
+        let Some(mut service) = self.services.get(key).cloned() else { return };
+        let annotations = service.metadata.annotations.get_or_insert_default();
+        if shares {
+            annotations.insert("metallb.io/allow-shared-ip".into(), "k".into());
+        } else {
+            annotations.remove("metallb.io/allow-shared-ip");
+        }
+        service.spec.ports = serde_json::from_value(json!([{ "port": port }])).expect("ports");
+        if !words(&service).held.is_empty() {
+            self.changed.insert(key.clone());
+        }
+        self.commit(service, "a user");
+    }
+
     /// A user touches a label, so that the version moves.
     pub(super) fn relabel(&mut self, key: &ServiceKey) {
         if let Some(mut service) = self.services.get(key).cloned() {
@@ -102,6 +126,7 @@ impl Server {
 
     /// A user deletes a Service.
     pub(super) fn delete(&mut self, key: &ServiceKey) {
+        self.changed.remove(key);
         if let Some(mut service) = self.services.remove(key) {
             for address in words_of(&service) {
                 if let Some(keys) = self.holders.get_mut(&address) {
@@ -136,7 +161,19 @@ impl Server {
                 None => annotations.remove(*name),
             };
         }
-        Ok(Arc::new(self.commit(service, by)))
+        let service = self.commit(service, by);
+        // As long as it clashes with another that was changed too, it is open which of them gives way.
+        if write.annotations.contains_key(names::SHARING_TERMS) && !self.clashes(&write.key, &service) {
+            self.changed.remove(&write.key);
+        }
+        Ok(Arc::new(service))
+    }
+
+    /// Whether another Service has an address of this one, and may not share it.
+    fn clashes(&self, key: &ServiceKey, service: &Service) -> bool {
+        let words = words(service);
+        let others = words.held.iter().flat_map(|address| self.holders.get(address).into_iter().flatten());
+        others.filter(|other| *other != key).any(|other| clash(&words, self.services.get(other)))
     }
 
     /// A claim of the Lease arrives.
@@ -154,6 +191,13 @@ impl Server {
         self.lease = Some(record.clone());
         Answer::Done(record)
     }
+}
+
+/// Whether these two may not share an address.
+fn clash(words: &Words, other: Option<&Service>) -> bool {
+    let other = other.map(self::words);
+    let theirs = other.as_ref().and_then(|other| other.sharing.as_ref());
+    words.sharing.as_ref().is_none_or(|sharing| sharing.with(theirs).is_err())
 }
 
 fn words(service: &Service) -> Words {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ferrolb_core::allocate;
 use ferrolb_core::lease::{Answer, Claim, Record};
+use ferrolb_core::service::ServiceKey;
 use ferrolb_crds::view::Service;
 use ferrolb_crds::{IPAddressPool, IPAddressPoolStatus};
 use ferrolb_runtime::Seen;
@@ -182,9 +183,16 @@ impl World {
             return;
         }
         self.names += 1;
-        let name = format!("s{}", self.names);
+        let mut name = format!("s{}", self.names);
+        // Or one of the same name as one that is gone.
+        if self.chance.one_in(2) {
+            name = format!("s{}", 1 + self.chance.below(self.names as usize));
+        }
+        if self.server.services.contains_key(&ServiceKey::new("default", &name)) {
+            return;
+        }
         let extra = match self.chance.below(6) {
-            0 => json!({"metadata": {"annotations": {"metallb.io/allow-shared-ip": "k"}},
+            0 | 5 => json!({"metadata": {"annotations": {"metallb.io/allow-shared-ip": "k"}},
                 "spec": {"ports": [{"port": 1 + self.chance.below(3)}]}}),
             1 => {
                 json!({"spec": {"clusterIPs": ["10.96.0.1", "fd96::1"], "ipFamilyPolicy": "PreferDualStack"}})
@@ -203,7 +211,12 @@ impl World {
     fn user_changes(&mut self) {
         let count = self.server.services.len();
         let Some(key) = self.server.services.keys().nth(self.chance.below(count)).cloned() else { return };
-        match self.chance.below(4) {
+        match self.chance.below(6) {
+            4 | 5 => {
+                let (port, shares) = (1 + self.chance.below(3), !self.chance.one_in(8));
+                self.say(|| format!("a user changes {key}: port {port}, shares: {shares}"));
+                self.server.change_terms(&key, port, shares);
+            }
             0 => {
                 let kind = self.server.services[&key].spec.kind.clone().unwrap_or_default();
                 let other = if kind == "LoadBalancer" { "ClusterIP" } else { "LoadBalancer" };
