@@ -6,7 +6,7 @@ use ferrolb_core::lease::{Answer, Claim, Record};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
@@ -44,7 +44,7 @@ pub async fn look(client: &Client, namespace: &str) -> Result<Option<Record>, St
 }
 
 /// Writes the Lease: a merge patch that names the version which it replaces, or, where there is none yet, a
-/// server-side apply. An apply of a name is a request on that name, so the Role can limit it to this one Lease.
+/// create. That alone fails if another replica was faster: a server-side apply would take over what that one made.
 ///
 /// Returns the answer, and words for the log where it was no clear one.
 pub async fn claim(client: &Client, namespace: &str, claim: &Claim) -> (Answer, Option<String>) {
@@ -69,12 +69,13 @@ pub async fn claim(client: &Client, namespace: &str, claim: &Claim) -> (Answer, 
             }
             None => {
                 let object = json!({
-                    "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-                    // An object that was made meanwhile has another uid than none.
                     "metadata": { "name": NAME, "labels": { "app.kubernetes.io/name": "ferrolb" } },
                     "spec": spec,
                 });
-                api.patch(NAME, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(object)).await
+                let object = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
+                let params =
+                    PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+                api.create(&params, &object).await
             }
         }
     };

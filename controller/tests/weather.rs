@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ferrolb_controller::Settings;
 use ferrolb_controller::run::run_with;
+use ferrolb_controller::{Settings, lease};
+use ferrolb_core::lease::{Answer, Claim};
 use ferrolb_crds::{ConfigurationState, IPAddressPool};
 use ferrolb_fake_api::{ApiServer, Fault, Lost, On, Verb, Weather};
 use ferrolb_runtime::Context;
@@ -270,6 +271,25 @@ async fn a_lease_that_cannot_be_had() {
     rule.hit(6).await;
     assert!(world.addresses("first").is_empty(), "nothing is given without the Lease");
     world.heals("lease", &["first"]).await;
+}
+
+/// Two replicas that find no Lease at the same moment: one of them makes it, and only that one leads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_that_make_the_lease_one_leads() {
+    let client = Weather::new().client(ApiServer::new().with::<Lease>());
+    let of = |holder: &str| Claim {
+        holder: holder.to_owned(),
+        transitions: 0,
+        duration: Duration::from_secs(15),
+        replaces: None,
+        renewal: false,
+    };
+    let (first, second) = (of("one"), of("two"));
+    let (first, second) =
+        tokio::join!(lease::claim(&client, SYSTEM, &first), lease::claim(&client, SYSTEM, &second));
+    let done = [&first.0, &second.0].into_iter().filter(|answer| matches!(answer, Answer::Done(_))).count();
+    let lost = [&first.0, &second.0].into_iter().filter(|answer| matches!(answer, Answer::Lost)).count();
+    assert_eq!((done, lost), (1, 1), "{first:?} and {second:?}");
 }
 
 /// Two replicas: the second takes over at once from one that ends, and gives nothing twice.
