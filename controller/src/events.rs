@@ -11,6 +11,10 @@ use crate::brain::Note;
 /// that is slow needs no backlog.
 const WAITING: usize = 1024;
 
+/// A recorder remembers what it told for minutes, so that the same said again is counted on the first event. So many
+/// are remembered; then it begins anew, or ten thousand Services at once would take tens of megabytes.
+const REMEMBERED: usize = 256;
+
 /// So many bytes of words the API server takes (`note` of `events.k8s.io/v1`); with more, the event is refused.
 const LONGEST: usize = 1024;
 
@@ -24,9 +28,14 @@ impl Events {
     /// Starts sending.
     pub fn start(client: Client, shutdown: CancellationToken) -> Self {
         let (queue, mut waiting) = mpsc::channel::<Note>(WAITING);
-        let recorder = Recorder::new(client, Reporter::from("ferrolb-controller".to_owned()));
+        let anew = move || Recorder::new(client.clone(), Reporter::from("ferrolb-controller".to_owned()));
         tokio::spawn(shutdown.run_until_cancelled_owned(async move {
+            let (mut recorder, mut told) = (anew(), 0);
             while let Some(note) = waiting.recv().await {
+                told += 1;
+                if told > REMEMBERED {
+                    (recorder, told) = (anew(), 1);
+                }
                 let event = Event {
                     type_: if note.warning { EventType::Warning } else { EventType::Normal },
                     reason: note.reason.into(),

@@ -70,6 +70,7 @@ pub async fn run_with(
     };
     shell.services = Some(shell.watch_services(0));
     let _watches = shell.watch_the_rest();
+    context.readiness.started();
     let mut brain = Brain::new(&settings.pod_name, settings.lease_duration, lb_class);
     let mut reign = Reign::Follower;
     loop {

@@ -17,7 +17,22 @@ pub struct Token {
     readiness: Readiness,
 }
 
+/// What a program waits for that has not said yet what it waits for.
+const START: &str = "start";
+
 impl Readiness {
+    /// That of a program which begins: not ready before [`Readiness::started`].
+    pub fn starting() -> Self {
+        let readiness = Readiness::default();
+        readiness.lock().insert(START.to_owned());
+        readiness
+    }
+
+    /// All tokens that the program begins with are there; from now on they alone decide.
+    pub fn started(&self) {
+        self.lock().remove(START);
+    }
+
     /// Something more to wait for, by the name that `/readyz` shows.
     pub fn token(&self, name: impl Into<String>) -> Token {
         let token = Token { name: name.into(), readiness: self.clone() };
@@ -52,6 +67,17 @@ impl Token {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_is_not_ready_before_it_said_what_it_waits_for() {
+        let readiness = Readiness::starting();
+        assert_eq!(readiness.waiting(), ["start"]);
+        let pools = readiness.token("pools");
+        readiness.started();
+        assert_eq!(readiness.waiting(), ["pools"]);
+        pools.ready();
+        assert!(readiness.waiting().is_empty());
+    }
 
     #[test]
     fn ready_when_every_token_is() {

@@ -36,6 +36,8 @@ impl Context {
 /// Runs a program: starts logging and the admin endpoint, then `body`, until it returns or a signal
 /// asks for the end.
 ///
+/// The program is not ready before `body` has said what it waits for ([`Readiness::started`]).
+///
 /// `body` is to return soon after [`Context::shutdown`]; what has not ended by then is dropped. An error
 /// of `body` is logged and becomes exit code 1.
 pub fn run<F, E>(name: &'static str, args: &CommonArgs, body: impl FnOnce(Context) -> F) -> ExitCode
@@ -69,7 +71,7 @@ where
     F: Future<Output = Result<(), E>>,
     E: std::error::Error,
 {
-    let context = Context::default();
+    let context = Context { readiness: Readiness::starting(), ..Context::default() };
     let (mut terminate, mut interrupt) =
         match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
             (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),

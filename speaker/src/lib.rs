@@ -55,8 +55,10 @@ pub async fn run(context: Context, args: Args) -> Result<(), ClientError> {
         metrics,
         ready: context.readiness.token("packet sockets"),
         clock: ferrolb_runtime::now,
-        shutdown: context.shutdown,
+        shutdown: context.shutdown.clone(),
     });
+
+    context.readiness.started();
 
     // Deciding may take a while with many Services; answering must not wait for it.
     let electing = tokio::spawn(electing);

@@ -13,6 +13,7 @@
 pub mod notes;
 pub mod pools;
 mod reign;
+pub mod shown;
 pub mod world;
 pub mod writes;
 
@@ -34,6 +35,7 @@ use kube::{Resource, ResourceExt};
 
 pub use notes::Note;
 pub use reign::Reign;
+pub use shown::Shown;
 pub use world::{BadPool, World};
 pub use writes::Write;
 
@@ -53,6 +55,10 @@ const POOL_PERIOD: Duration = Duration::from_secs(1);
 /// After a failure of a watch its picture counts as unsure for so long, unless it shows something sooner: a watch that
 /// goes on where it was cut does not say so.
 const UNSURE: Duration = Duration::from_secs(30);
+
+/// So soon after a write that did what was planned everything is looked at again, if nothing else happens before: there
+/// is nothing to decide then, but what pools show may change.
+const SETTLED: Duration = Duration::from_millis(100);
 
 /// Everything is looked at again at least so often, changed or not.
 const RESYNC: Duration = Duration::from_secs(60);
@@ -162,6 +168,10 @@ pub struct Brain {
     look_not_before: Duration,
     /// Whether something changed since the last plan.
     dirty: bool,
+    /// When a plan is due although nothing changed but by its own writes.
+    due: Option<Duration>,
+    /// Whether the last plan has more to do once its writes are done.
+    unfinished: bool,
     flights: BTreeMap<ServiceKey, Flight>,
     /// Services whose write was refused: not tried again before this time, and how long the next pause is.
     pauses: BTreeMap<ServiceKey, (Duration, Duration)>,
@@ -205,6 +215,8 @@ impl Brain {
             looking: false,
             look_not_before: Duration::ZERO,
             dirty: true,
+            due: None,
+            unfinished: false,
             flights: BTreeMap::new(),
             pauses: BTreeMap::new(),
             wishes: BTreeMap::new(),
@@ -238,8 +250,7 @@ impl Brain {
                 // What a watch says that was ended for a new list is of before that.
                 if list == self.lists {
                     let complete = self.list_began("services", &seen);
-                    self.world.see_services(seen, now.boot);
-                    self.dirty = true;
+                    self.dirty |= self.world.see_services(seen, now.boot);
                     if complete {
                         self.services_listed(list);
                     }
@@ -325,7 +336,9 @@ impl Brain {
 
     fn written(&mut self, write: Write, outcome: Outcome, now: Now) {
         let key = write.key.clone();
-        self.dirty = true;
+        let as_planned = matches!(outcome, Outcome::Done(_)) && !self.unfinished;
+        self.dirty |= !as_planned;
+        self.due = self.due.or(Some(now.boot + SETTLED));
         let ours = self.flights.get(&key).is_some_and(|flight| flight.write == write);
         let pause = self.flights.get(&key).map_or(FIRST_PAUSE, |flight| flight.pause);
         // That this copy is refused says nothing about one that was sent before.
@@ -338,7 +351,7 @@ impl Brain {
         };
         match outcome {
             Outcome::Done(object) => {
-                self.world.wrote(&key, &write.based_on, object, now.boot);
+                self.world.wrote(&key, &write.based_on, &object, now.boot);
                 self.pauses.remove(&key);
             }
             // An earlier copy may have been done before, and what the watch shows next may be just that.
@@ -453,7 +466,7 @@ impl Brain {
     }
 
     fn plan(&mut self, now: Now, effects: &mut Vec<Effect>, wake: &mut Wake) {
-        let resync = self.last_plan + RESYNC;
+        let resync = self.due.unwrap_or(Duration::MAX).min(self.last_plan + RESYNC);
         let services = &self.world.snapshot.services;
         self.pauses.retain(|key, _| services.contains_key(key));
         let paused = self.pauses.values().any(|(until, _)| *until <= now.boot);
@@ -463,10 +476,12 @@ impl Brain {
             return;
         }
         self.dirty = false;
+        self.due = None;
         self.last_plan = now.boot;
         self.world.prepare(now.boot, self.grace.is_over());
         let plan = allocate::plan(&self.world.snapshot);
         let todo = writes::writes(&self.world, &plan, now.wall);
+        self.unfinished = todo.later > 0;
         let usage = pools::usage(&self.world, &plan);
         self.wishes = pools::statuses(&self.world, &usage, now.wall);
         self.state_wish = Some(pools::state(&self.world, self.state.as_ref(), now.wall));

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ferrolb_core::service::{Service as Words, ServiceKey};
-use ferrolb_crds::view::{AddressAssigned, Service};
+use ferrolb_crds::view::AddressAssigned;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::Resource;
 
+use super::shown::Shown;
 use super::world::World;
 
 /// One event.
@@ -35,13 +35,13 @@ pub struct Note {
 /// 4. Annotations in their old spelling.
 pub(super) fn of(
     sharing: &Sharers<'_>,
-    service: &Service,
+    service: &Shown,
     words: &Words,
     addresses: &[IpAddr],
     pool: Option<&str>,
     condition: Option<&Option<AddressAssigned>>,
 ) -> Vec<Note> {
-    let about = service.object_ref(&());
+    let about = service.about(&words.key);
     let mut notes = Vec::new();
     let mut say = |warning: bool, reason: &'static str, action: &'static str, note: String| {
         notes.push(Note { about: about.clone(), warning, reason, action, note });
@@ -62,7 +62,7 @@ pub(super) fn of(
     if !removed.is_empty() {
         say(false, "ClearAssignment", "Releasing", format!("{} may no longer be used", list(&removed)));
     }
-    let before = service.status.address_assigned.as_ref();
+    let before = service.condition.as_ref();
     if let Some(Some(now)) = condition
         && before.is_none_or(|before| (&before.reason, &before.message) != (&now.reason, &now.message))
     {
@@ -76,7 +76,7 @@ pub(super) fn of(
         }
     }
     if pool.is_some() && condition.is_some() {
-        for name in service.deprecated_annotations() {
+        for name in &service.deprecated {
             let new = name.replacen("metallb.universe.tf/", "metallb.io/", 1);
             let note = format!("annotation {name} is the old spelling: write {new}");
             say(true, "deprecatedAnnotation", "Reading", note);

@@ -27,15 +27,27 @@ pub type Usage<'a> = BTreeMap<&'a str, BTreeMap<Family, i64>>;
 pub fn usage<'a>(world: &World, plan: &Plan<'a>) -> Usage<'a> {
     let mut usage = Usage::new();
     let mut shared: BTreeSet<IpAddr> = BTreeSet::new();
-    for (key, verdict) in &plan.verdicts {
+    // The plan has one verdict for each Service, in the same order; and neighbours are often of the same pool.
+    let mut run: (&str, [i64; 2]) = ("", [0; 2]);
+    let mut add = |(pool, counts): (&'a str, [i64; 2])| {
+        for (family, count) in
+            [Family::V4, Family::V6].into_iter().zip(counts).filter(|(_, count)| *count > 0)
+        {
+            *usage.entry(pool).or_default().entry(family).or_default() += count;
+        }
+    };
+    for (service, verdict) in world.snapshot.services.values().zip(plan.verdicts.values()) {
         let Verdict::Assigned(assignment) = verdict else { continue };
-        let may_share = world.snapshot.services.get(*key).is_some_and(|service| service.sharing.is_some());
+        if assignment.pool != run.0 {
+            add(std::mem::replace(&mut run, (assignment.pool, [0; 2])));
+        }
         for address in &assignment.addresses {
-            if !may_share || shared.insert(*address) {
-                *usage.entry(assignment.pool).or_default().entry(Family::of(*address)).or_default() += 1;
+            if service.sharing.is_none() || shared.insert(*address) {
+                run.1[usize::from(address.is_ipv6())] += 1;
             }
         }
     }
+    add(run);
     usage
 }
 

@@ -7,11 +7,11 @@ use ferrolb_core::allocate::{Assignment, Plan, Verdict};
 use ferrolb_core::net;
 use ferrolb_core::service::{Role, Service as Words, ServiceKey, Sharing};
 use ferrolb_crds::names;
-use ferrolb_crds::view::{AddressAssigned, Ingress, Service};
-use kube::ResourceExt;
+use ferrolb_crds::view::{AddressAssigned, Ingress};
 use serde_json::{Value, json};
 
 use super::notes::{self, Note};
+use super::shown::Shown;
 use super::world::World;
 
 /// One write to the status of one Service.
@@ -49,11 +49,11 @@ impl Write {
     }
 
     /// The write that only makes a Service another version: whatever was decided on the one before fails then.
-    pub fn fence(key: &ServiceKey, service: &Service, mark: &str) -> Option<Self> {
+    pub fn fence(key: &ServiceKey, service: &Shown, mark: &str) -> Option<Self> {
         Some(Write {
             key: key.clone(),
-            uid: service.uid()?,
-            based_on: service.resource_version()?,
+            uid: service.uid.clone()?,
+            based_on: service.version.clone()?,
             ingress: None,
             annotations: [(names::FENCE, Some(mark.to_owned()))].into(),
             condition: None,
@@ -132,10 +132,12 @@ pub fn writes(world: &World, plan: &Plan<'_>, wall: i64) -> Writes {
     let unnoted = unnoted(world);
     let sharers = notes::sharers(world);
     let mut result = Writes::default();
-    for (key, verdict) in &plan.verdicts {
-        let Some((service, words)) = world.service(key).zip(world.snapshot.services.get(*key)) else {
+    // The plan has one verdict for each Service, in the same order.
+    for ((key, service, words), (of, verdict)) in world.services().zip(&plan.verdicts) {
+        debug_assert_eq!(key, *of);
+        if key != *of {
             continue;
-        };
+        }
         let Some(mut desired) = desired(service, words, verdict) else { continue };
         let held = &words.held;
         let added: Vec<&IpAddr> =
@@ -158,7 +160,7 @@ pub fn writes(world: &World, plan: &Plan<'_>, wall: i64) -> Writes {
 }
 
 /// What the verdict asks the Service to show; `None` for one that is left alone.
-fn desired<'a>(service: &Service, words: &Words, verdict: &Verdict<'a>) -> Option<Desired<'a>> {
+fn desired<'a>(service: &Shown, words: &Words, verdict: &Verdict<'a>) -> Option<Desired<'a>> {
     match verdict {
         Verdict::Untouched => None,
         Verdict::Released => {
@@ -179,7 +181,7 @@ fn desired<'a>(service: &Service, words: &Words, verdict: &Verdict<'a>) -> Optio
             condition: Some((false, why.reason(), why.to_string())),
         }),
     }
-    .filter(|_| service.uid().is_some())
+    .filter(|_| service.uid.is_some())
 }
 
 fn assigned(assignment: &Assignment<'_>) -> (bool, &'static str, String) {
@@ -204,12 +206,12 @@ fn moving<'a>(to: &Desired<'a>) -> Desired<'a> {
 /// The Services that show an address which they are to lose.
 fn losing<'a>(world: &'a World, plan: &Plan<'_>) -> Holders<'a> {
     let mut losing = Holders::default();
-    for (key, service) in &world.snapshot.services {
-        let keeps = match plan.verdicts.get(key) {
-            Some(Verdict::Assigned(assignment)) => assignment.addresses.as_slice(),
-            Some(Verdict::Pending(_)) => &[],
-            Some(Verdict::Released) if service.marked || service.allocated_from.is_some() => &[],
-            Some(Verdict::Released | Verdict::Untouched) | None => continue,
+    for ((key, service), verdict) in world.snapshot.services.iter().zip(plan.verdicts.values()) {
+        let keeps = match verdict {
+            Verdict::Assigned(assignment) => assignment.addresses.as_slice(),
+            Verdict::Pending(_) => &[],
+            Verdict::Released if service.marked || service.allocated_from.is_some() => &[],
+            Verdict::Released | Verdict::Untouched => continue,
         };
         for address in service.held.iter().filter(|address| !keeps.contains(address)) {
             losing.0.entry(*address).or_default().insert(key);
@@ -245,15 +247,15 @@ impl Holders<'_> {
 
 /// The write that notes the present terms on a Service that waits for a second address: two of them could wait for each
 /// other's. `None` if that is not needed.
-fn note_terms(key: &ServiceKey, service: &Service, words: &Words) -> Option<Write> {
+fn note_terms(key: &ServiceKey, service: &Shown, words: &Words) -> Option<Write> {
     let terms = words.sharing.as_ref().map(Sharing::terms);
     if words.held.is_empty() || words.granted_terms == terms {
         return None;
     }
     Some(Write {
         key: key.clone(),
-        uid: service.uid()?,
-        based_on: service.resource_version()?,
+        uid: service.uid.clone()?,
+        based_on: service.version.clone()?,
         ingress: None,
         annotations: [(names::SHARING_TERMS, terms)].into(),
         condition: None,
@@ -265,18 +267,18 @@ fn note_terms(key: &ServiceKey, service: &Service, words: &Words) -> Option<Writ
 fn write(
     sharers: &notes::Sharers<'_>,
     key: &ServiceKey,
-    service: &Service,
+    service: &Shown,
     words: &Words,
     desired: Desired<'_>,
     wall: i64,
 ) -> Option<Write> {
-    let present = &service.status.load_balancer.ingress;
+    let present = &service.ingress;
     let shown = present.iter().filter(|entry| entry.ip.is_some()).map(address_of);
     let ingress =
         shown.ne(desired.addresses.iter().copied().map(Some)).then(|| entries(present, &desired.addresses));
     let mut annotations = BTreeMap::new();
     let mut set = |name: &'static str, value: Option<&str>| {
-        let present = service.metadata.annotations.as_ref().and_then(|all| all.get(name)).map(String::as_str);
+        let present = service.annotation(name);
         if present != value {
             annotations.insert(name, value.map(str::to_owned));
         }
@@ -286,15 +288,15 @@ fn write(
     if !desired.addresses.is_empty() || desired.condition.is_none() {
         set(names::FENCE, None);
     }
-    let condition = condition(service.status.address_assigned.as_ref(), desired.condition.as_ref(), wall);
+    let condition = condition(service.condition.as_ref(), desired.condition.as_ref(), wall);
     if ingress.is_none() && annotations.is_empty() && condition.is_none() {
         return None;
     }
     let notes = notes::of(sharers, service, words, &desired.addresses, desired.pool, condition.as_ref());
     Some(Write {
         key: key.clone(),
-        uid: service.uid()?,
-        based_on: service.resource_version()?,
+        uid: service.uid.clone()?,
+        based_on: service.version.clone()?,
         ingress,
         annotations,
         condition,

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ferrolb_controller::brain::{World, pools, writes};
@@ -162,7 +161,7 @@ impl Play<'_> {
                     }
                 }
                 let object = view(self.cluster.write(write)?)?;
-                self.world.wrote(&write.key, &write.based_on, Arc::new(object.clone()), self.now);
+                self.world.wrote(&write.key, &write.based_on, &object, self.now);
                 self.world.see_services(Seen::Applied(object), self.now);
                 *self.writes.entry(key).or_default() += 1;
             }

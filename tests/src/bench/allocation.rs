@@ -64,7 +64,8 @@ async fn measure(
     create_pool(plane)?;
     let server = Server::of(&plane.lab).await?;
     let launch = Launch::new(controller, &plane.lab.paths.kubeconfig())?;
-    let launch = launch.variable("FERROLB_POD_NAME", "bench");
+    // As in config/default.
+    let launch = launch.variable("FERROLB_POD_NAME", "bench").variable("MALLOC_ARENA_MAX", "1");
     let controller = launch.start()?;
     rest::ready(&controller).await?;
     let mut report = Report::default();
