@@ -549,7 +549,8 @@ fn try_seeds(default: u64, steps: usize) {
 
 #[test]
 fn no_order_of_faults_gives_an_address_twice() {
-    try_seeds(150, 3000);
+    // So many that a take-over which lists anew, but fences nobody, is found too.
+    try_seeds(3000, 3000);
 }
 
 #[test]
