@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ferrolb_core::allocate::{Plan, Verdict};
 use ferrolb_core::net::Family;
+use ferrolb_core::service::Role;
 use ferrolb_crds::{
     ConfigurationResult, ConfigurationState, ConfigurationStateStatus, IPAddressPool, IPAddressPoolStatus,
 };
@@ -23,8 +24,9 @@ pub const HOST_BITS_MASKED: &str = "HostBitsMasked";
 /// How many addresses of each pool are in use, by family.
 pub type Usage<'a> = BTreeMap<&'a str, BTreeMap<Family, i64>>;
 
-/// Counts what is in use once `plan` is written; an address that some share counts once.
-pub fn usage<'a>(world: &World, plan: &Plan<'a>) -> Usage<'a> {
+/// Counts what is in use once `plan` is written; an address that some share counts once. What a Service that is left
+/// alone has, or may get by a write that is under way, is in use as well.
+pub fn usage<'a>(world: &'a World, plan: &Plan<'a>) -> Usage<'a> {
     let mut usage = Usage::new();
     let mut shared: BTreeSet<IpAddr> = BTreeSet::new();
     // The plan has one verdict for each Service, in the same order; and neighbours are often of the same pool.
@@ -37,7 +39,20 @@ pub fn usage<'a>(world: &World, plan: &Plan<'a>) -> Usage<'a> {
         }
     };
     for (service, verdict) in world.snapshot.services.values().zip(plan.verdicts.values()) {
-        let Verdict::Assigned(assignment) = verdict else { continue };
+        let assignment = match verdict {
+            Verdict::Assigned(assignment) => assignment,
+            Verdict::Untouched if service.role == Role::Ours => {
+                let coming = world.snapshot.frozen.get(&service.key).into_iter().flatten();
+                for address in service.held.iter().chain(coming) {
+                    let pool = world.snapshot.pools.iter().find(|(_, pool)| pool.offers(*address));
+                    if let Some((name, _)) = pool.filter(|_| shared.insert(*address)) {
+                        add((name, if address.is_ipv6() { [0, 1] } else { [1, 0] }));
+                    }
+                }
+                continue;
+            }
+            Verdict::Untouched | Verdict::Released | Verdict::Pending(_) => continue,
+        };
         if assignment.pool != run.0 {
             add(std::mem::replace(&mut run, (assignment.pool, [0; 2])));
         }
@@ -157,5 +172,34 @@ pub fn state(world: &World, present: Option<&ConfigurationState>, wall: i64) -> 
         result: Some(if valid { ConfigurationResult::Valid } else { ConfigurationResult::Invalid }),
         error_summary: lines.join("\n"),
         conditions: vec![condition(conditions, POOL_RECONCILER, valid, reason, message, wall)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use ferrolb_core::allocate;
+    use ferrolb_core::service::ServiceKey;
+    use ferrolb_runtime::Seen;
+    use serde_json::json;
+    use std::time::Duration;
+
+    #[test]
+    fn what_a_write_under_way_gives_is_in_use() {
+        let mut world = World::new(None);
+        let pool = json!({"metadata": {"name": "lan"}, "spec": {"addresses": ["10.0.0.1-10.0.0.9"]}});
+        world.see_pools(Seen::Applied(serde_json::from_value(pool).unwrap()));
+        let service = json!({
+            "metadata": {"name": "web", "namespace": "shop", "resourceVersion": "1", "uid": "a"},
+            "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.1", "ipFamilies": ["IPv4"]},
+        });
+        world.see_services(Seen::Applied(serde_json::from_value(service).unwrap()), Duration::ZERO);
+        world.prepare(Duration::ZERO, true);
+        let used = |world: &World| usage(world, &allocate::plan(&world.snapshot))["lan"][&Family::V4];
+        assert_eq!(used(&world), 1, "it is to get one");
+        let coming = vec!["10.0.0.1".parse().unwrap()];
+        world.snapshot.frozen.insert(ServiceKey::new("shop", "web"), coming);
+        assert_eq!(used(&world), 1, "it is about to get it");
     }
 }
