@@ -16,6 +16,14 @@ pub struct Args {
     #[arg(long, env = "FERROLB_EXCLUDE_INTERFACES", value_name = "PATTERNS", default_value = DEFAULT_EXCLUDED)]
     pub exclude_interfaces: Excluded,
 
+    /// Announce also from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers
+    #[arg(long, env = "FERROLB_IGNORE_EXCLUDE_LB")]
+    pub ignore_exclude_lb: bool,
+
+    /// Announce each address again every so many seconds, for switches that forget; 0: never
+    #[arg(long, env = "FERROLB_REFRESH_INTERVAL", value_name = "SECONDS", default_value_t = 0)]
+    pub refresh_interval: u64,
+
     /// What both programs have
     #[command(flatten)]
     pub common: CommonArgs,

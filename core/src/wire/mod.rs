@@ -12,4 +12,4 @@ pub mod arp;
 mod ethernet;
 pub mod ndp;
 
-pub use ethernet::Mac;
+pub use ethernet::{Mac, is_ndp};
