@@ -20,6 +20,7 @@ pub mod args;
 pub mod cluster;
 pub mod links;
 pub mod metrics;
+pub mod proxy;
 mod report;
 pub mod socket;
 
