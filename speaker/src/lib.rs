@@ -18,6 +18,7 @@ pub mod args;
 pub mod cluster;
 pub mod links;
 pub mod metrics;
+pub mod proxy;
 pub mod report;
 pub mod socket;
 

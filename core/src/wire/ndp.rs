@@ -273,7 +273,7 @@ struct Packet<'a> {
     kind: Kind,
     sender: Ipv6Addr,
     recipient: Ipv6Addr,
-    /// From the type to the end of the options: at least [`NDP_LEN`] bytes.
+    /// From the type to the end of the options. Whoever reads the target sees that it is there.
     body: &'a [u8],
 }
 
@@ -307,9 +307,6 @@ impl<'a> Packet<'a> {
         // Summed up with its checksum, a right packet gives all ones: nothing remains.
         if checksum(body, usize::MAX, sender, recipient) != 0 {
             return Err(Refusal::Checksum);
-        }
-        if body.len() < NDP_LEN {
-            return Err(Refusal::TooShort);
         }
         Ok(Packet { kind, sender, recipient, body })
     }
