@@ -28,6 +28,6 @@ pub use events::{Events, Note};
 pub use kube::runtime::reflector::Store;
 pub use readiness::{Readiness, Token};
 pub use run::{Context, run};
-pub use watch::{Changes, How, Seen, Watch, Watcher, explain, watch_each};
+pub use watch::{Changes, How, Seen, Watch, Watcher, explain, watch_each, watch_into};
 
 pub use clock::now;

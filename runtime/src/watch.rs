@@ -132,20 +132,41 @@ pub fn watch_each<K>(
     api: Api<K>,
     how: How,
     trim: fn(&mut K),
-    mut see: impl FnMut(Seen<K>) + Send + 'static,
+    see: impl FnMut(Seen<K>) + Send + 'static,
 ) -> Watch
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
+    let trimmed = move |mut object: K| {
+        trim(&mut object);
+        object
+    };
+    watch_into(context, api, how, trimmed, see)
+}
+
+/// As [`watch_each`], and makes of each object what is to be kept of it at once, so that a list of ten thousand is never
+/// in memory whole.
+pub fn watch_into<K, T>(
+    context: &Context,
+    api: Api<K>,
+    how: How,
+    mut keep: impl FnMut(K) -> T + Send + 'static,
+    mut see: impl FnMut(Seen<T>) + Send + 'static,
+) -> Watch
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    T: Send + 'static,
+{
     let shutdown = context.shutdown.clone();
     let token = how.gates_readiness.then(|| context.readiness.token(K::plural(&())));
     let mut listed = Vec::new();
-    let following = follow(api, how.select, how.seconds, trim, token, move |event| match event {
+    let untouched = |_: &mut K| {};
+    let following = follow(api, how.select, how.seconds, untouched, token, move |event| match event {
         Some(Event::Init) => listed = Vec::new(),
-        Some(Event::InitApply(object)) => listed.push(object),
+        Some(Event::InitApply(object)) => listed.push(keep(object)),
         Some(Event::InitDone) => see(Seen::Listed(std::mem::take(&mut listed))),
-        Some(Event::Apply(object)) => see(Seen::Applied(object)),
-        Some(Event::Delete(object)) => see(Seen::Deleted(object)),
+        Some(Event::Apply(object)) => see(Seen::Applied(keep(object))),
+        Some(Event::Delete(object)) => see(Seen::Deleted(keep(object))),
         None => see(Seen::Failing),
     });
     Watch(tokio::spawn(async move {

@@ -22,6 +22,7 @@ pub mod links;
 pub mod metrics;
 mod report;
 pub mod socket;
+pub mod status;
 
 use ferrolb_runtime::{Changes, ClientError, Context, Watcher};
 use tokio::sync::watch;
