@@ -11,7 +11,6 @@
 //! controllers through every order of answers and failures in one thread.
 
 pub mod brain;
-pub mod events;
 pub mod lease;
 pub mod metrics;
 pub mod run;

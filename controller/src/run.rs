@@ -6,14 +6,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrolb_crds::view::{Namespace, Node, Service, Trim};
 use ferrolb_crds::{ConfigurationState, IPAddressPool};
-use ferrolb_runtime::{ClientError, CommonArgs, Context, How, Seen, Watch, client, now, watch_each};
+use ferrolb_runtime::{ClientError, CommonArgs, Context, Events, How, Seen, Watch, client, now, watch_each};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::brain::{Brain, Effect, Input, Now, Outcome, Reign};
-use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::{lease, writer};
 
@@ -56,7 +55,7 @@ pub async fn run_with(
 ) {
     let (inputs, mut queue) = mpsc::unbounded_channel();
     let mut shell = Shell {
-        events: Events::start(client.clone(), context.shutdown.clone()),
+        events: Events::start(client.clone(), "ferrolb-controller", context.shutdown.clone()),
         metrics: Metrics::new(&context),
         writers: Arc::new(Semaphore::new(WRITERS)),
         leads_until: Arc::default(),

@@ -5,7 +5,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use crate::{ConfigurationState, IPAddressPool, L2Advertisement};
+use crate::{ConfigurationState, IPAddressPool, L2Advertisement, ServiceL2Status};
 
 /// Writes the files anew; named in each of them.
 pub const COMMAND: &str = "cargo run -p ferrolb-crds --bin gen-crds";
@@ -23,19 +23,20 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
     let mut pools = IPAddressPool::crd();
     let mut advertisements = L2Advertisement::crd();
     let mut states = ConfigurationState::crd();
-    for definition in [&mut pools, &mut advertisements, &mut states] {
+    let mut announced = ServiceL2Status::crd();
+    for definition in [&mut pools, &mut advertisements, &mut states, &mut announced] {
         definition.spec.names.list_kind = Some(format!("{}List", definition.spec.names.kind));
     }
     // An advertisement without a spec announces everything: a short and frequent manifest.
     for schema in schemas(&mut advertisements) {
         schema.required = None;
     }
-    for schema in schemas(&mut states) {
+    // All status, no spec at all.
+    for schema in schemas(&mut states).chain(schemas(&mut announced)) {
         schema.required = None;
-        // MetalLB's has no spec at all.
         schema.properties.as_mut().map(|properties| properties.remove("spec"));
     }
-    vec![states, pools, advertisements]
+    vec![states, pools, advertisements, announced]
 }
 
 fn schemas(definition: &mut CustomResourceDefinition) -> impl Iterator<Item = &mut JSONSchemaProps> {
@@ -110,9 +111,8 @@ mod tests {
 
     #[test]
     fn names_scope_and_subresource() {
-        for (definition, plural) in
-            definitions().iter().zip(["configurationstates", "ipaddresspools", "l2advertisements"])
-        {
+        let plurals = ["configurationstates", "ipaddresspools", "l2advertisements", "servicel2statuses"];
+        for (definition, plural) in definitions().iter().zip(plurals) {
             let spec = &definition.spec;
             assert_eq!((spec.group.as_str(), spec.scope.as_str()), ("metallb.io", "Namespaced"));
             assert_eq!((spec.names.plural.as_str(), &spec.names.short_names), (plural, &None));
@@ -155,6 +155,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_status_names_is_written_once() {
+        let of = |path: &str| schema("ServiceL2Status", &format!("schema/openAPIV3Schema/properties/{path}"));
+        for field in ["node", "serviceName", "serviceNamespace"] {
+            let rules = of(&format!("status/properties/{field}/x-kubernetes-validations"));
+            assert_eq!(rules[0]["rule"], "self == oldSelf", "{field}");
+        }
+        assert_eq!(of("status").pointer("/properties/interfaces/x-kubernetes-validations"), None);
+        let columns = schema("ServiceL2Status", "additionalPrinterColumns");
+        let names: Vec<&str> =
+            columns.as_array().unwrap().iter().filter_map(|column| column["name"].as_str()).collect();
+        assert_eq!(names, ["Allocated Node", "Service Name", "Service Namespace"]);
+    }
+
+    #[test]
     fn every_list_and_text_of_a_spec_has_a_bound() {
         fn walk(value: &Value, path: &str) {
             let Some(schema) = value.as_object() else { return };
@@ -179,7 +193,7 @@ mod tests {
 
     #[test]
     fn every_field_is_described() {
-        for kind in ["IPAddressPool", "L2Advertisement", "ConfigurationState"] {
+        for kind in ["IPAddressPool", "L2Advertisement", "ConfigurationState", "ServiceL2Status"] {
             let whole = schema(kind, "schema/openAPIV3Schema");
             let mut properties = Vec::new();
             all(&whole, "properties", &mut properties);
@@ -194,7 +208,10 @@ mod tests {
         // Functions of the CEL list library that API servers take in new definitions only from 1.35 on.
         let newer =
             ["distinct(", ".sort(", "sortBy(", "flatten(", "slice(", "lists.range(", ".reverse(", "math."];
-        for definition in definitions().into_iter().filter(|all| all.spec.names.kind != "ConfigurationState")
+        // What users write; the others have few rules or none.
+        let written = ["IPAddressPool", "L2Advertisement"];
+        for definition in
+            definitions().into_iter().filter(|all| written.contains(&all.spec.names.kind.as_str()))
         {
             let whole = serde_json::to_value(definition).unwrap();
             let mut rules = Vec::new();

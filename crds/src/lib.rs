@@ -26,6 +26,7 @@ mod lenient;
 mod pool;
 mod rules;
 mod selector;
+mod service_l2_status;
 
 pub use configuration_state::{
     ConfigurationResult, ConfigurationState, ConfigurationStateSpec, ConfigurationStateStatus,
@@ -35,3 +36,7 @@ pub use l2_advertisement::{
 };
 pub use pool::{IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, PoolProblem, ServiceAllocation};
 pub use selector::{LabelSelector, LabelSelectorRequirement, SelectorProblem};
+pub use service_l2_status::{
+    InterfaceInfo, NODE_LABEL, SERVICE_NAME_LABEL, SERVICE_NAMESPACE_LABEL, ServiceL2Status,
+    ServiceL2StatusSpec, ServiceL2StatusStatus,
+};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ferrolb_core::service::Requested;
 use ferrolb_crds::view::Service;
-use ferrolb_crds::{ConfigurationState, IPAddressPool, L2Advertisement};
+use ferrolb_crds::{ConfigurationState, IPAddressPool, L2Advertisement, ServiceL2Status};
 use serde_json::Value;
 
 fn manifests(verdict: &str) -> Vec<(PathBuf, String)> {
@@ -32,6 +32,9 @@ fn usable(text: &str) -> Result<(), String> {
         }
         Some("ConfigurationState") => {
             serde_json::from_value::<ConfigurationState>(object).map(drop).map_err(|error| error.to_string())
+        }
+        Some("ServiceL2Status") => {
+            serde_json::from_value::<ServiceL2Status>(object).map(drop).map_err(|error| error.to_string())
         }
         Some("Service") => {
             let service: Service = serde_json::from_value(object).map_err(|error| error.to_string())?;

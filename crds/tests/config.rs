@@ -103,6 +103,15 @@ fn what_a_role_may_write_is_this_and_no_more() {
         (r#""Role" "ferrolb-controller""#, "patch", "configurationstates/status"),
         (r#""Role" "ferrolb-controller""#, "patch", "ipaddresspools/status"),
         (r#""Role" "ferrolb-controller""#, "patch", "leases"),
+        // What nobody acts upon.
+        (r#""Role" "ferrolb-speaker""#, "create", "configurationstates"),
+        (r#""Role" "ferrolb-speaker""#, "create", "servicel2statuses"),
+        (r#""Role" "ferrolb-speaker""#, "delete", "configurationstates"),
+        (r#""Role" "ferrolb-speaker""#, "delete", "servicel2statuses"),
+        (r#""Role" "ferrolb-speaker""#, "patch", "configurationstates"),
+        (r#""Role" "ferrolb-speaker""#, "patch", "configurationstates/status"),
+        (r#""Role" "ferrolb-speaker""#, "patch", "servicel2statuses"),
+        (r#""Role" "ferrolb-speaker""#, "patch", "servicel2statuses/status"),
     ];
     let expected =
         expected.map(|(name, verb, resource)| (name.to_owned(), verb.to_owned(), resource.to_owned()));
@@ -132,6 +141,21 @@ fn the_speaker_has_net_raw_alone() {
     assert_eq!(pod["hostNetwork"], true);
     for namespace in ["hostPID", "hostIPC", "volumes", "initContainers"] {
         assert!(pod.get(namespace).is_none(), "{namespace}");
+    }
+}
+
+#[test]
+fn the_speaker_knows_its_pod_and_node() {
+    let speaker = named("DaemonSet", "ferrolb-speaker");
+    let env = speaker["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap();
+    for (name, path) in [
+        ("FERROLB_POD_NAME", "metadata.name"),
+        ("FERROLB_POD_UID", "metadata.uid"),
+        ("FERROLB_NODE_NAME", "spec.nodeName"),
+    ] {
+        let variable = env.iter().find(|variable| variable["name"] == name);
+        let variable = variable.unwrap_or_else(|| panic!("the speaker has no {name}"));
+        assert_eq!(variable["valueFrom"]["fieldRef"]["fieldPath"], path, "{name}");
     }
 }
 

@@ -16,6 +16,7 @@ mod admin;
 mod args;
 mod client;
 mod clock;
+mod events;
 mod logging;
 mod readiness;
 mod run;
@@ -23,6 +24,7 @@ mod watch;
 
 pub use args::{CommonArgs, LogFormat};
 pub use client::{ClientError, client};
+pub use events::{Events, Note};
 pub use readiness::{Readiness, Token};
 pub use run::{Context, run};
 pub use watch::{How, Seen, WATCH_SECONDS, Watch, explain, watch_as, watch_each};

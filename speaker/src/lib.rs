@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod proxy;
 pub mod report;
 pub mod socket;
+pub mod status;
 
 use std::time::Duration;
 

@@ -30,10 +30,9 @@ use ferrolb_core::lease::{Answer, Candidate, Claim, Record, Step};
 use ferrolb_core::service::ServiceKey;
 use ferrolb_crds::view::{Namespace, Node, Service};
 use ferrolb_crds::{ConfigurationState, ConfigurationStateStatus, IPAddressPool, IPAddressPoolStatus};
-use ferrolb_runtime::Seen;
+use ferrolb_runtime::{Note, Seen};
 use kube::{Resource, ResourceExt};
 
-pub use notes::Note;
 pub use reign::Reign;
 pub use shown::Shown;
 pub use world::{BadPool, World};
@@ -563,6 +562,7 @@ impl Brain {
         (!same).then(|| Note {
             about: pool.object_ref(&()),
             warning: true,
+            for_operators: true,
             reason: "InvalidPool",
             action: "Reading",
             note: now.message.clone(),

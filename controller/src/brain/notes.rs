@@ -5,27 +5,12 @@ use std::net::IpAddr;
 
 use ferrolb_core::service::{Service as Words, ServiceKey};
 use ferrolb_crds::view::AddressAssigned;
-use k8s_openapi::api::core::v1::ObjectReference;
+use ferrolb_runtime::Note;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::shown::Shown;
 use super::world::World;
-
-/// One event.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Note {
-    /// The object.
-    pub about: ObjectReference,
-    /// Whether somebody has to do something.
-    pub warning: bool,
-    /// The stable name, as MetalLB's users know it.
-    pub reason: &'static str,
-    /// What the controller was doing.
-    pub action: &'static str,
-    /// What happened.
-    pub note: String,
-}
 
 /// What to tell about a write that changes the Service's addresses or condition.
 ///
@@ -44,7 +29,7 @@ pub(super) fn of(
     let about = service.about(&words.key);
     let mut notes = Vec::new();
     let mut say = |warning: bool, reason: &'static str, action: &'static str, note: String| {
-        notes.push(Note { about: about.clone(), warning, reason, action, note });
+        notes.push(Note { about: about.clone(), warning, for_operators: false, reason, action, note });
     };
     let added: Vec<IpAddr> = addresses.iter().filter(|a| !words.held.contains(a)).copied().collect();
     let removed: Vec<IpAddr> = words.held.iter().filter(|a| !addresses.contains(a)).copied().collect();

@@ -8,9 +8,10 @@ use ferrolb_core::net;
 use ferrolb_core::service::{Role, Service as Words, ServiceKey, Sharing};
 use ferrolb_crds::names;
 use ferrolb_crds::view::{AddressAssigned, Ingress};
+use ferrolb_runtime::Note;
 use serde_json::{Value, json};
 
-use super::notes::{self, Note};
+use super::notes;
 use super::shown::Shown;
 use super::world::World;
 

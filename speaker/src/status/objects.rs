@@ -1,0 +1,432 @@
+//! The `ServiceL2Status` objects of this node, as the API server has them; little is kept of each.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ferrolb_core::service::ServiceKey;
+use ferrolb_crds::{SERVICE_NAME_LABEL, SERVICE_NAMESPACE_LABEL, ServiceL2Status};
+use ferrolb_runtime::Seen;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+use super::plan::{Object, Said};
+use super::settling::{Held, Settling};
+use super::{Interfaces, PodRef, names};
+
+/// Who we are.
+#[derive(Clone, Debug)]
+pub(crate) struct Me {
+    /// The node's name.
+    pub(crate) node: String,
+    /// Its name as a label.
+    pub(crate) label: String,
+    /// The Pod to which belongs what we write.
+    pub(crate) pod: Option<PodRef>,
+}
+
+impl Me {
+    pub(crate) fn new(node: String, pod: Option<PodRef>) -> Self {
+        let label = names::label(&node).into_owned();
+        Me { node, label, pod }
+    }
+
+    /// What our objects name as their owners.
+    pub(crate) fn owners(&self) -> Option<Vec<OwnerReference>> {
+        self.pod.as_ref().map(|pod| {
+            vec![OwnerReference {
+                api_version: "v1".to_owned(),
+                kind: "Pod".to_owned(),
+                name: pod.name.clone(),
+                uid: pod.uid.clone(),
+                block_owner_deletion: None,
+                controller: None,
+            }]
+        })
+    }
+
+    /// Whether these are the owners that our objects should have. Without a Pod there is nothing to compare with.
+    pub(crate) fn owned(&self, owners: Option<&[OwnerReference]>) -> bool {
+        let Some(pod) = &self.pod else { return true };
+        matches!(owners, Some([owner]) if owner.uid == pod.uid)
+    }
+}
+
+/// An object with its Service and version, as the watch or the answer to a write shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// By its labels.
+    pub(crate) service: ServiceKey,
+    pub(crate) version: String,
+    pub(crate) object: Object,
+}
+
+/// Makes [`Stored`] of whole objects.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader {
+    me: Arc<Me>,
+    /// Sets of interfaces that were read: most objects have one of few.
+    known: BTreeSet<Interfaces>,
+}
+
+/// So many sets of interfaces are remembered.
+const SETS: usize = 64;
+
+impl Reader {
+    pub(crate) fn new(me: Arc<Me>) -> Self {
+        Reader { me, known: BTreeSet::new() }
+    }
+
+    pub(crate) fn read(&mut self, object: ServiceL2Status) -> Stored {
+        let metadata = object.metadata;
+        let label = |name: &str| {
+            let value = metadata.labels.as_ref().and_then(|labels| labels.get(name));
+            value.cloned().unwrap_or_default()
+        };
+        let service = ServiceKey::new(label(SERVICE_NAMESPACE_LABEL), label(SERVICE_NAME_LABEL));
+        let status = object.status.unwrap_or_default();
+        let fields = [
+            (&status.node, &self.me.node),
+            (&status.service_name, &service.name),
+            (&status.service_namespace, &service.namespace),
+        ];
+        let said = if fields.iter().any(|(is, wanted)| !is.is_empty() && is != wanted) {
+            Said::OfAnother
+        } else if fields.iter().any(|(is, _)| is.is_empty())
+            || !status.interfaces.is_sorted_by(|one, two| one < two)
+        {
+            Said::Incomplete
+        } else {
+            Said::On(self.shared(status.interfaces.into_iter().map(|interface| interface.name).collect()))
+        };
+        Stored {
+            version: metadata.resource_version.unwrap_or_default(),
+            object: Object {
+                name: metadata.name.unwrap_or_default().into(),
+                said,
+                ours: self.me.owned(metadata.owner_references.as_deref()),
+                ending: metadata.deletion_timestamp.is_some(),
+            },
+            service,
+        }
+    }
+
+    fn shared(&mut self, interfaces: BTreeSet<String>) -> Interfaces {
+        if let Some(known) = self.known.get(&interfaces) {
+            return known.clone();
+        }
+        if self.known.len() >= SETS {
+            self.known.clear();
+        }
+        let interfaces = Arc::new(interfaces);
+        self.known.insert(interfaces.clone());
+        interfaces
+    }
+}
+
+/// One object, and the version of it that the watch has yet to show.
+#[derive(Debug)]
+struct Entry {
+    object: Object,
+    settling: Option<Box<Settling<Stored>>>,
+}
+
+/// All of them, by Service.
+#[derive(Debug, Default)]
+pub(crate) struct Objects {
+    of: BTreeMap<ServiceKey, Vec<Entry>>,
+    /// Whether there was a whole list.
+    pub(crate) listed: bool,
+    /// The ends of what settles, in their order.
+    ends: VecDeque<(Duration, ServiceKey, Box<str>)>,
+}
+
+impl Objects {
+    /// Those for one Service, by name.
+    pub(crate) fn of(&self, service: &ServiceKey) -> Vec<Object> {
+        let entries = self.of.get(service).map(Vec::as_slice).unwrap_or_default();
+        let mut objects: Vec<Object> = entries.iter().map(|entry| entry.object.clone()).collect();
+        objects.sort_by(|one, two| one.name.cmp(&two.name));
+        objects
+    }
+
+    /// The Services for which there is any.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &ServiceKey> {
+        self.of.keys()
+    }
+
+    /// Takes what the watch shows; returns the Services for which something changed.
+    pub(crate) fn see(&mut self, seen: Seen<Stored>, now: Duration) -> Vec<ServiceKey> {
+        match seen {
+            Seen::Failing => Vec::new(),
+            Seen::Applied(stored) => self.apply(stored, now),
+            Seen::Deleted(stored) => self.forget(&stored.service, &stored.object.name).into_iter().collect(),
+            Seen::Listed(all) => self.list(all, now),
+        }
+    }
+
+    fn apply(&mut self, stored: Stored, now: Duration) -> Vec<ServiceKey> {
+        let mut touched = Vec::new();
+        let known = self.find(&stored.service, &stored.object.name).is_some();
+        // Its labels may have been edited: then it was another Service's.
+        if !known {
+            touched.extend(self.forget_anywhere(&stored.object.name));
+        }
+        let service = stored.service.clone();
+        let Some(entry) = self.find(&service, &stored.object.name) else {
+            let entry = Entry { object: stored.object, settling: None };
+            self.of.entry(service.clone()).or_default().push(entry);
+            touched.push(service);
+            return touched;
+        };
+        let stored = match &mut entry.settling {
+            None => stored,
+            Some(settling) => {
+                let version = stored.version.clone();
+                match settling.see(&version, stored, now) {
+                    None => return touched,
+                    Some(stored) => stored,
+                }
+            }
+        };
+        entry.settling = None;
+        if entry.object != stored.object {
+            entry.object = stored.object;
+            touched.push(service);
+        }
+        touched
+    }
+
+    fn list(&mut self, all: Vec<Stored>, now: Duration) -> Vec<ServiceKey> {
+        self.listed = true;
+        let there: BTreeSet<Box<str>> = all.iter().map(|stored| stored.object.name.clone()).collect();
+        let mut touched = Vec::new();
+        self.of.retain(|service, entries| {
+            let before = entries.len();
+            entries.retain_mut(|entry| {
+                there.contains(&entry.object.name)
+                    || entry.settling.as_mut().is_some_and(|settling| !settling.miss(now))
+            });
+            if entries.len() < before {
+                touched.push(service.clone());
+            }
+            !entries.is_empty()
+        });
+        for stored in all {
+            touched.extend(self.apply(stored, now));
+        }
+        touched
+    }
+
+    /// A write made this version of an object.
+    pub(crate) fn written(&mut self, stored: Stored, now: Duration) {
+        let Stored { service, version, object } = stored;
+        let settling = Settling::new(version, now);
+        self.ends.push_back((settling.until(), service.clone(), object.name.clone()));
+        let settling = Some(Box::new(settling));
+        match self.find(&service, &object.name) {
+            Some(entry) => *entry = Entry { object, settling },
+            None => self.of.entry(service).or_default().push(Entry { object, settling }),
+        }
+    }
+
+    /// A write about this Service has an outcome that is not known: what the watch shows tells.
+    pub(crate) fn unsure(&mut self, service: &ServiceKey, now: Duration) {
+        let entries = self.of.get_mut(service).map(Vec::as_mut_slice).unwrap_or_default();
+        let shown: Vec<Stored> =
+            entries.iter_mut().filter_map(|entry| entry.settling.as_mut()?.unsure()).collect();
+        for stored in shown {
+            self.apply(stored, now);
+        }
+    }
+
+    /// The object is gone; returns its Service, if it was known.
+    pub(crate) fn forget(&mut self, service: &ServiceKey, name: &str) -> Option<ServiceKey> {
+        if self.find(service, name).is_none() {
+            return self.forget_anywhere(name);
+        }
+        let entries = self.of.get_mut(service)?;
+        entries.retain(|entry| &*entry.object.name != name);
+        if entries.is_empty() {
+            self.of.remove(service);
+        }
+        Some(service.clone())
+    }
+
+    /// Looks through all: only for objects that somebody else made or relabelled.
+    fn forget_anywhere(&mut self, name: &str) -> Option<ServiceKey> {
+        let has = |entries: &Vec<Entry>| entries.iter().any(|entry| &*entry.object.name == name);
+        let service = self.of.iter().find(|(_, entries)| has(entries))?.0.clone();
+        self.forget(&service, name)
+    }
+
+    fn find(&mut self, service: &ServiceKey, name: &str) -> Option<&mut Entry> {
+        self.of.get_mut(service)?.iter_mut().find(|entry| &*entry.object.name == name)
+    }
+
+    /// When to call [`Objects::settle`] next.
+    pub(crate) fn settles(&self) -> Option<Duration> {
+        self.ends.front().map(|(at, ..)| *at)
+    }
+
+    /// Ends what has waited for the watch long enough; returns the Services for which something changed.
+    pub(crate) fn settle(&mut self, now: Duration) -> Vec<ServiceKey> {
+        let mut touched = Vec::new();
+        while self.ends.front().is_some_and(|(at, ..)| *at <= now) {
+            let Some((_, service, name)) = self.ends.pop_front() else { break };
+            let Some(entry) = self.find(&service, &name) else { continue };
+            // It may have been written again since.
+            if entry.settling.as_ref().is_none_or(|settling| settling.until() > now) {
+                continue;
+            }
+            match entry.settling.take().map(|settling| settling.ended()) {
+                None | Some(Held::Nothing) => {}
+                Some(Held::Shows(stored)) => touched.extend(self.apply(stored, now)),
+                Some(Held::Absent) => touched.extend(self.forget(&service, &name)),
+            }
+        }
+        touched
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(50);
+    const LATER: Duration = Duration::from_secs(60);
+
+    fn me() -> Arc<Me> {
+        let pod = PodRef { name: "speaker-x".to_owned(), uid: "u1".to_owned() };
+        Arc::new(Me::new("n1".to_owned(), Some(pod)))
+    }
+
+    fn read(name: &str, version: &str, service: &str, status: &Value) -> Stored {
+        let object = json!({
+            "metadata": {
+                "name": name, "resourceVersion": version,
+                "labels": {
+                    "metallb.io/node": "n1", "metallb.io/service-name": service,
+                    "metallb.io/service-namespace": "shop",
+                },
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "speaker-x", "uid": "u1"}],
+            },
+            "status": status,
+        });
+        Reader::new(me()).read(serde_json::from_value(object).unwrap())
+    }
+
+    fn whole(interfaces: &[&str]) -> Value {
+        let interfaces: Vec<Value> = interfaces.iter().map(|name| json!({"name": name})).collect();
+        json!({"node": "n1", "serviceName": "web", "serviceNamespace": "shop", "interfaces": interfaces})
+    }
+
+    fn web() -> ServiceKey {
+        ServiceKey::new("shop", "web")
+    }
+
+    #[test]
+    fn what_a_status_says() {
+        let said = |status: &Value| read("l2-a", "1", "web", status).object.said;
+        assert!(matches!(said(&whole(&["eth0", "eth1"])), Said::On(on) if on.len() == 2));
+        assert!(matches!(said(&whole(&[])), Said::On(on) if on.is_empty()));
+        for edited in
+            [json!({}), json!(null), json!({"node": "n1"}), whole(&["eth1", "eth0"]), whole(&["a", "a"])]
+        {
+            assert_eq!(said(&edited), Said::Incomplete, "{edited}");
+        }
+        for (field, value) in [("node", "n2"), ("serviceName", "other"), ("serviceNamespace", "other")] {
+            assert_eq!(said(&json!({(field): value})), Said::OfAnother, "{field}");
+        }
+    }
+
+    #[test]
+    fn whose_object_it_is() {
+        let owners = |uids: &[&str]| -> Vec<OwnerReference> {
+            uids.iter()
+                .map(|uid| OwnerReference { uid: (*uid).to_owned(), ..OwnerReference::default() })
+                .collect()
+        };
+        assert!(me().owned(Some(&owners(&["u1"]))));
+        for others in [owners(&[]), owners(&["u2"]), owners(&["u1", "u2"])] {
+            assert!(!me().owned(Some(&others)));
+        }
+        assert!(!me().owned(None));
+        assert!(Me::new("n1".to_owned(), None).owned(None), "without a Pod there is nothing to correct");
+    }
+
+    #[test]
+    fn equal_sets_of_interfaces_are_kept_once() {
+        let mut reader = Reader::new(me());
+        let one = reader.shared(["eth0".to_owned()].into());
+        let two = reader.shared(["eth0".to_owned()].into());
+        assert!(Arc::ptr_eq(&one, &two));
+    }
+
+    #[test]
+    fn the_watch_is_followed() {
+        let mut objects = Objects::default();
+        assert!(!objects.listed);
+        let (a, b) = (read("l2-a", "1", "web", &whole(&[])), read("l2-b", "1", "other", &json!({})));
+        let touched = objects.see(Seen::Listed(vec![a.clone(), b.clone()]), NOW);
+        assert!(objects.listed);
+        assert_eq!(touched, [web(), b.service.clone()]);
+        assert_eq!(objects.see(Seen::Listed(vec![a.clone(), b.clone()]), NOW), [], "the same again");
+        assert_eq!(objects.see(Seen::Listed(vec![a.clone()]), NOW), [b.service]);
+        // Somebody relabels it.
+        let relabelled = read("l2-a", "2", "other", &whole(&[]));
+        assert_eq!(objects.see(Seen::Applied(relabelled.clone()), NOW), [web(), relabelled.service.clone()]);
+        assert_eq!(objects.see(Seen::Deleted(a), NOW), [relabelled.service]);
+        assert_eq!(objects.services().count(), 0);
+    }
+
+    #[test]
+    fn an_older_version_does_not_undo_a_write() {
+        let mut objects = Objects::default();
+        objects.see(Seen::Listed(Vec::new()), NOW);
+        let written = read("l2-a", "8", "web", &whole(&[]));
+        objects.written(written.clone(), NOW);
+        // The watch shows the object as it was made, without a status; and a list from before is without it.
+        assert_eq!(objects.see(Seen::Applied(read("l2-a", "7", "web", &json!({}))), NOW), []);
+        assert_eq!(objects.see(Seen::Listed(Vec::new()), NOW), []);
+        assert_eq!(objects.of(&web()), std::slice::from_ref(&written.object));
+        assert_eq!(objects.see(Seen::Applied(written), NOW), []);
+        // From then on the watch counts again.
+        let edited = read("l2-a", "9", "web", &json!({}));
+        assert_eq!(objects.see(Seen::Applied(edited.clone()), NOW), [web()]);
+        assert_eq!(objects.of(&web()), [edited.object]);
+        assert_eq!(objects.settle(LATER), []);
+    }
+
+    #[test]
+    fn what_was_never_shown_counts_only_for_a_while() {
+        // Somebody deleted it before a new list: no event ever says so.
+        let mut objects = Objects::default();
+        objects.written(read("l2-a", "8", "web", &whole(&[])), NOW);
+        objects.see(Seen::Listed(Vec::new()), NOW);
+        assert_eq!(objects.settle(NOW), []);
+        assert_eq!(objects.settle(objects.settles().unwrap()), [web()]);
+        assert_eq!(objects.of(&web()), []);
+        // Somebody edited it before a new list.
+        let mut objects = Objects::default();
+        objects.written(read("l2-a", "8", "web", &whole(&[])), NOW);
+        let edited = read("l2-a", "9", "web", &json!({}));
+        objects.see(Seen::Listed(vec![edited.clone()]), NOW);
+        assert_eq!(objects.settle(LATER), [web()]);
+        assert_eq!(objects.of(&web()), [edited.object]);
+        // A write after it failed, nobody knows how: what the watch shows counts at once.
+        let mut objects = Objects::default();
+        objects.written(read("l2-a", "8", "web", &json!({})), NOW);
+        let done = read("l2-a", "9", "web", &whole(&[]));
+        assert_eq!(objects.see(Seen::Applied(done.clone()), NOW), []);
+        objects.unsure(&web(), NOW);
+        assert_eq!(objects.of(&web()), [done.object]);
+        // The watch is stuck: the result is all that is known.
+        let mut objects = Objects::default();
+        let written = read("l2-a", "8", "web", &whole(&[]));
+        objects.written(written.clone(), NOW);
+        assert_eq!(objects.settle(LATER), []);
+        assert_eq!(objects.of(&web()), [written.object]);
+    }
+}

@@ -1,0 +1,244 @@
+//! What is to be written so that the API shows what this node announces. Functions of their input.
+
+use std::collections::BTreeSet;
+
+use ferrolb_core::service::ServiceKey;
+
+use super::{Interfaces, Shown};
+
+/// What the status of an object of ours says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// Not all that it should: not written yet, or edited.
+    Incomplete,
+    /// This node and this Service, on these interfaces.
+    On(Interfaces),
+    /// Another node or Service. Neither can be changed.
+    OfAnother,
+}
+
+/// An object of ours for one Service, as far as it matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Object {
+    /// `metadata.name`.
+    pub(crate) name: Box<str>,
+    /// Its status.
+    pub(crate) said: Said,
+    /// It belongs to our Pod and to nothing else, as far as that can be said.
+    pub(crate) ours: bool,
+    /// It is being deleted; a finalizer holds it.
+    pub(crate) ending: bool,
+}
+
+/// One step towards what should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Write {
+    /// Make the object and write its status.
+    Create(Interfaces),
+    /// Write the status of this object.
+    Say(Box<str>, Interfaces),
+    /// Make this object that of our Pod: it would be deleted with the Pod before.
+    Adopt(Box<str>),
+    /// Delete this object.
+    Delete(Box<str>),
+}
+
+/// The next step for one Service: `wanted` is where this node announces it, if it does, and `objects` are those of ours
+/// that there are, by name. Nothing, when all is as it should be.
+///
+/// 1. Of several objects one is kept: one that is right, else the first that can be corrected.
+/// 2. Without one, it is made.
+/// 3. What it says is corrected.
+/// 4. It is made that of our Pod.
+/// 5. All others are deleted.
+pub(crate) fn next(wanted: Option<&Interfaces>, objects: &[Object]) -> Option<Write> {
+    let there = || objects.iter().filter(|object| !object.ending);
+    let kept = match wanted {
+        None => None,
+        Some(interfaces) => {
+            let right = |object: &&Object| matches!(&object.said, Said::On(on) if on == interfaces);
+            let kept = there()
+                .find(|object| right(object) && object.ours)
+                .or_else(|| there().find(right))
+                .or_else(|| there().find(|object| object.said != Said::OfAnother));
+            let Some(kept) = kept else { return Some(Write::Create(interfaces.clone())) };
+            if !right(&kept) {
+                return Some(Write::Say(kept.name.clone(), interfaces.clone()));
+            }
+            if !kept.ours {
+                return Some(Write::Adopt(kept.name.clone()));
+            }
+            Some(&kept.name)
+        }
+    };
+    let other = there().find(|object| Some(&object.name) != kept);
+    other.map(|object| Write::Delete(object.name.clone()))
+}
+
+/// Something to tell about a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News<'a> {
+    /// This node begins to announce it.
+    Announces(&'a ServiceKey),
+    /// This node is elected, and has none of these interfaces.
+    Lacks(&'a ServiceKey, &'a BTreeSet<String>),
+}
+
+/// What is new in `now`. After a start there is no `before`: a Service is then news unless an object of ours is
+/// there already, which `known` says.
+pub(crate) fn news<'a>(
+    before: Option<&Shown>,
+    now: &'a Shown,
+    known: impl Fn(&ServiceKey) -> bool,
+) -> Vec<News<'a>> {
+    let announces = now.announced.keys().filter(|key| match before {
+        Some(before) => !before.announced.contains_key(*key),
+        None => !known(key),
+    });
+    let lacks = now.failed.iter().filter(|(key, _)| before.is_none_or(|was| !was.failed.contains_key(*key)));
+    announces
+        .map(News::Announces)
+        .chain(lacks.map(|(key, interfaces)| News::Lacks(key, interfaces)))
+        .collect()
+}
+
+/// The Services about which `one` and `two` differ.
+pub(crate) fn differing<'a>(one: &'a Shown, two: &'a Shown) -> impl Iterator<Item = &'a ServiceKey> {
+    let gone_or_other =
+        one.announced.iter().filter(|(key, on)| two.announced.get(*key) != Some(*on)).map(|(key, _)| key);
+    let new = two.announced.keys().filter(|key| !one.announced.contains_key(*key));
+    gone_or_other.chain(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn on(names: &[&str]) -> Interfaces {
+        Arc::new(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    fn object(name: &str, said: Said) -> Object {
+        Object { name: name.into(), said, ours: true, ending: false }
+    }
+
+    /// Does every step in memory until none is left; returns them.
+    fn steps(wanted: Option<&Interfaces>, objects: &mut Vec<Object>) -> Vec<Write> {
+        let mut done = Vec::new();
+        while let Some(write) = next(wanted, objects) {
+            match &write {
+                Write::Create(on) => objects.push(object("l2-new", Said::On(on.clone()))),
+                Write::Say(name, on) => {
+                    objects.iter_mut().find(|o| o.name == *name).unwrap().said = Said::On(on.clone());
+                }
+                Write::Adopt(name) => objects.iter_mut().find(|o| o.name == *name).unwrap().ours = true,
+                Write::Delete(name) => objects.retain(|o| o.name != *name),
+            }
+            done.push(write);
+            assert!(done.len() < 20, "it does not end: {done:?}");
+        }
+        done
+    }
+
+    #[test]
+    fn what_is_announced_has_one_object() {
+        let wanted = on(&["eth0"]);
+        let mut objects = Vec::new();
+        assert_eq!(steps(Some(&wanted), &mut objects), [Write::Create(wanted.clone())]);
+        assert_eq!(steps(Some(&wanted), &mut objects), [], "a steady state writes nothing");
+        assert_eq!(steps(None, &mut objects), [Write::Delete("l2-new".into())]);
+        assert_eq!(steps(None, &mut objects), []);
+    }
+
+    #[test]
+    fn all_interfaces_is_not_some_interfaces() {
+        let mut objects = vec![object("l2-a", Said::On(on(&["eth0"])))];
+        assert_eq!(steps(Some(&on(&[])), &mut objects), [Write::Say("l2-a".into(), on(&[]))]);
+        assert_eq!(steps(Some(&on(&["eth1"])), &mut objects), [Write::Say("l2-a".into(), on(&["eth1"]))]);
+    }
+
+    #[test]
+    fn of_several_the_right_one_is_kept() {
+        let wanted = on(&["eth0"]);
+        let mut objects = vec![
+            object("l2-a", Said::Incomplete),
+            object("l2-b", Said::On(wanted.clone())),
+            object("l2-c", Said::On(wanted.clone())),
+        ];
+        let deleted = ["l2-a", "l2-c"].map(|name| Write::Delete(name.into()));
+        assert_eq!(steps(Some(&wanted), &mut objects), deleted);
+    }
+
+    #[test]
+    fn one_that_can_be_corrected_is_corrected_and_one_that_cannot_is_replaced() {
+        let wanted = on(&["eth0"]);
+        let mut objects = vec![object("l2-a", Said::OfAnother), object("l2-b", Said::Incomplete)];
+        let expected = [Write::Say("l2-b".into(), wanted.clone()), Write::Delete("l2-a".into())];
+        assert_eq!(steps(Some(&wanted), &mut objects), expected);
+        let mut objects = vec![object("l2-a", Said::OfAnother)];
+        // First the new one: a Service that is announced is never without.
+        let expected = [Write::Create(wanted.clone()), Write::Delete("l2-a".into())];
+        assert_eq!(steps(Some(&wanted), &mut objects), expected);
+    }
+
+    #[test]
+    fn one_of_the_pod_before_is_adopted() {
+        let wanted = on(&[]);
+        let mut objects = vec![Object { ours: false, ..object("l2-a", Said::On(wanted.clone())) }];
+        assert_eq!(steps(Some(&wanted), &mut objects), [Write::Adopt("l2-a".into())]);
+        let other = Object { ours: false, ..object("l2-a", Said::On(wanted.clone())) };
+        let mut objects = vec![other, object("l2-b", Said::On(wanted.clone()))];
+        assert_eq!(steps(Some(&wanted), &mut objects), [Write::Delete("l2-a".into())]);
+    }
+
+    #[test]
+    fn one_that_is_being_deleted_is_left_alone_and_counts_for_nothing() {
+        let wanted = on(&[]);
+        let ending = Object { ending: true, ..object("l2-a", Said::On(wanted.clone())) };
+        assert_eq!(next(None, std::slice::from_ref(&ending)), None);
+        assert_eq!(next(Some(&wanted), &[ending]), Some(Write::Create(wanted)));
+    }
+
+    fn shown(announced: &[(&str, &[&str])], failed: &[(&str, &[&str])]) -> Shown {
+        let all = |pairs: &[(&str, &[&str])]| {
+            pairs.iter().map(|(name, names)| (ServiceKey::new("shop", *name), on(names))).collect()
+        };
+        Shown { announced: all(announced), failed: all(failed) }
+    }
+
+    #[test]
+    fn a_beginning_is_told_once() {
+        let web = ServiceKey::new("shop", "web");
+        let (none, one) = (shown(&[], &[]), shown(&[("web", &[])], &[]));
+        let moved = shown(&[("web", &["eth1"])], &[]);
+        assert_eq!(news(Some(&none), &one, |_| false), [News::Announces(&web)]);
+        assert_eq!(news(Some(&one), &moved, |_| false), [], "on other interfaces");
+        assert_eq!(news(Some(&one), &none, |_| false), []);
+        // It comes back: its object may be there yet, or gone already.
+        assert_eq!(news(Some(&none), &one, |_| true), [News::Announces(&web)]);
+        // After a start, what is known is not told again.
+        assert_eq!(news(None, &one, |_| true), []);
+        assert_eq!(news(None, &one, |_| false), [News::Announces(&web)]);
+    }
+
+    #[test]
+    fn what_is_missing_is_told_when_it_is_new() {
+        let web = ServiceKey::new("shop", "web");
+        let (none, lacking) = (shown(&[], &[]), shown(&[], &[("web", &["eth7"])]));
+        let missing = on(&["eth7"]);
+        assert_eq!(news(Some(&none), &lacking, |_| true), [News::Lacks(&web, &missing)]);
+        assert_eq!(news(None, &lacking, |_| true), [News::Lacks(&web, &missing)]);
+        assert_eq!(news(Some(&lacking), &lacking, |_| true), []);
+    }
+
+    #[test]
+    fn what_differs_is_looked_at() {
+        let one = shown(&[("a", &[]), ("b", &[]), ("c", &["eth0"])], &[]);
+        let two = shown(&[("b", &[]), ("c", &["eth1"]), ("d", &[])], &[("a", &["eth7"])]);
+        let names: Vec<&str> = differing(&one, &two).map(|key| key.name.as_str()).collect();
+        assert_eq!(names, ["a", "c", "d"]);
+        assert_eq!(differing(&two, &two).count(), 0);
+    }
+}
