@@ -1,29 +1,26 @@
 //! A machine of the lab: it asks, and it sees what is on the wire.
 //!
 //! A host is a network namespace. A thread that enters it does there what a program on that machine would do;
-//! ARP is sent and captured as raw frames, so what is seen is what was on the wire and not what some
-//! cache made of it.
+//! ARP and NDP are sent and captured as raw frames, so what is seen is what was on the wire and not what some
+//! cache made of it. [`frame`] reads and writes them; what its kernel made of them is in its neighbour table.
+
+pub mod frame;
+mod neighbours;
+mod wire;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
-use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt, socket,
-    sockopt,
-};
-use nix::sys::time::{TimeVal, TimeValLike};
-use pnet_packet::Packet;
-use pnet_packet::arp::{ArpHardwareTypes, ArpOperation, ArpOperations, ArpPacket, MutableArpPacket};
-use pnet_packet::ethernet::{EtherTypes, EthernetPacket, MutableEthernetPacket};
+
+pub use frame::{ArpFrame, Frame, NdpFrame, NdpMessage};
+pub use neighbours::Neighbour;
+pub use wire::Capture;
+pub(crate) use wire::{Link, Tap};
 
 /// The address of a network card, as the wire has it.
 pub type Mac = pnet_base::MacAddr;
@@ -45,43 +42,6 @@ pub struct Answer {
     pub pod: String,
     /// The client's address, as the pod sees it.
     pub client: String,
-}
-
-/// An ARP frame that was seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArpFrame {
-    /// When, since the capture began.
-    pub at: Duration,
-    /// The source of the Ethernet frame.
-    pub source: Mac,
-    /// Its destination.
-    pub destination: Mac,
-    /// Whether it is a request; else it is a reply.
-    pub request: bool,
-    /// The sender that it names.
-    pub sender: (Mac, Ipv4Addr),
-    /// The target that it names.
-    pub target: (Mac, Ipv4Addr),
-}
-
-impl ArpFrame {
-    /// Whether it announces `address`: sender and target are the same (RFC 5227 section 3).
-    pub fn announces(&self, address: Ipv4Addr) -> bool {
-        self.sender.1 == address && self.target.1 == address
-    }
-}
-
-impl fmt::Display for ArpFrame {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = if self.request { "request" } else { "reply" };
-        let ((sha, spa), (tha, tpa)) = (self.sender, self.target);
-        let at = self.at.as_secs_f64();
-        write!(
-            f,
-            "{at:.3} s {} > {} {word} sender {sha} {spa} target {tha} {tpa}",
-            self.source, self.destination
-        )
-    }
 }
 
 impl Host {
@@ -166,153 +126,116 @@ impl Host {
     /// When it has none.
     pub fn mac(&self, name: &str) -> io::Result<Mac> {
         let name = name.to_owned();
-        self.inside(move || Ok(link(&name)?.1))
+        self.inside(move || Ok(Link::named(&name)?.mac))
     }
 
-    /// Forgets what it learned of its neighbours, so that the next packet asks anew.
-    ///
-    /// # Errors
-    /// When `ip` fails.
-    pub fn forget_neighbours(&self) -> io::Result<()> {
-        self.inside(|| {
-            let status = std::process::Command::new("ip").args(["neigh", "flush", "dev", "eth0"]).status()?;
-            if status.success() { Ok(()) } else { Err(io::Error::other(format!("ip neigh flush: {status}"))) }
-        })
-    }
-
-    /// Asks on the wire who has `address` and returns the MAC addresses of all that answer within `window`.
+    /// Asks on the LAN who has `address` and returns the MAC addresses of all that answer within `window`.
     ///
     /// # Errors
     /// When frames cannot be sent or received.
-    pub fn who_has(&self, address: Ipv4Addr, window: Duration) -> io::Result<BTreeSet<Mac>> {
+    pub fn who_has(&self, address: impl Into<IpAddr>, window: Duration) -> io::Result<BTreeSet<Mac>> {
+        self.who_has_on("eth0", address, window)
+    }
+
+    /// As [`Host::who_has`], on the link of this name: by an ARP request from its IPv4 address, or by a neighbour
+    /// solicitation from its link-local one to the solicited-node group, with its source link-layer option.
+    ///
+    /// # Errors
+    /// When frames cannot be sent or received.
+    pub fn who_has_on(
+        &self,
+        link: &str,
+        address: impl Into<IpAddr>,
+        window: Duration,
+    ) -> io::Result<BTreeSet<Mac>> {
+        self.question(link, None, address.into(), window)
+    }
+
+    /// As [`Host::who_has_on`], from a source address of the caller's choice. The unspecified one makes it a probe as
+    /// a host sends before it takes an address: RFC 5227 section 2.1.1, RFC 4862 section 5.4.2.
+    ///
+    /// # Errors
+    /// When frames cannot be sent or received, or the addresses are of two families.
+    pub fn who_has_from(
+        &self,
+        link: &str,
+        own: IpAddr,
+        address: impl Into<IpAddr>,
+        window: Duration,
+    ) -> io::Result<BTreeSet<Mac>> {
+        self.question(link, Some(own), address.into(), window)
+    }
+
+    fn question(
+        &self,
+        link: &str,
+        own: Option<IpAddr>,
+        address: IpAddr,
+        window: Duration,
+    ) -> io::Result<BTreeSet<Mac>> {
+        let name = link.to_owned();
         self.inside(move || {
-            let socket = packet_socket()?;
-            let (link, mac) = link("eth0")?;
-            let own = own_address("eth0")?;
-            sendto(socket.as_raw_fd(), &request(mac, own, address), &link, MsgFlags::empty())?;
+            let link = Link::named(&name)?;
+            let own = own.map_or_else(|| link.asks_from(address), Ok)?;
+            let mut tap = Tap::open()?;
+            tap.send(&link, &question(link.mac, own, address)?)?;
             let started = Instant::now();
-            let mut replies = BTreeSet::new();
+            let mut owners = BTreeSet::new();
             while started.elapsed() < window {
-                let Some(frame) = receive(&socket, started)? else { continue };
-                if !frame.request && frame.sender.1 == address && frame.destination == mac {
-                    replies.insert(frame.sender.0);
-                }
+                let received = tap.receive()?.filter(|received| received.link == link.index);
+                owners.extend(received.and_then(|received| answer_to(&received.frame, link.mac, address)));
             }
-            Ok(replies)
+            Ok(owners)
         })
     }
 
-    /// Starts to capture all ARP frames.
+    /// Sends these bytes as a frame on its link `link`, whatever they are.
+    ///
+    /// # Errors
+    /// When there is no such link, or the kernel refuses.
+    pub fn send_raw(&self, link: &str, bytes: &[u8]) -> io::Result<()> {
+        let (link, bytes) = (link.to_owned(), bytes.to_owned());
+        self.inside(move || Tap::open()?.send(&Link::named(&link)?, &bytes))
+    }
+
+    /// Starts to capture all ARP and NDP frames that come in on any of its links.
     ///
     /// # Errors
     /// When no packet socket can be opened.
-    pub fn capture_arp(&self) -> io::Result<Capture> {
+    pub fn capture(&self) -> io::Result<Capture> {
         // The socket is opened before this returns: what happens next is seen.
-        let socket = self.inside(packet_socket)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let asked = stop.clone();
-        let started = Instant::now();
-        let thread = std::thread::spawn(move || {
-            let mut frames = Vec::new();
-            while !asked.load(Ordering::Relaxed) {
-                frames.extend(receive(&socket, started)?);
-            }
-            Ok(frames)
-        });
-        Ok(Capture { stop, thread })
+        let tap = self.inside(Tap::open)?;
+        Ok(Capture::start(tap, |received| Some(received.frame)))
     }
-}
 
-/// A capture that is running.
-#[derive(Debug)]
-pub struct Capture {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<io::Result<Vec<ArpFrame>>>,
-}
-
-impl Capture {
-    /// Ends it and returns what was seen.
+    /// Starts to capture all ARP frames that come in on its LAN link.
     ///
     /// # Errors
-    /// When receiving failed.
-    pub fn stop(self) -> io::Result<Vec<ArpFrame>> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the capture panicked")))
+    /// When no packet socket can be opened.
+    pub fn capture_arp(&self) -> io::Result<Capture<ArpFrame>> {
+        let (tap, link) = self.inside(|| Ok((Tap::open()?, Link::named("eth0")?.index)))?;
+        Ok(Capture::start(tap, move |received| received.frame.arp().filter(|_| received.link == link)))
     }
 }
 
-/// A socket that gets every frame of the namespace.
-fn packet_socket() -> io::Result<OwnedFd> {
-    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
-    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(20))?;
-    Ok(socket)
-}
-
-/// The next ARP frame; `None` if none came for a moment, or another one did.
-fn receive(socket: &OwnedFd, started: Instant) -> io::Result<Option<ArpFrame>> {
-    let mut buffer = [0; 2048];
-    match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-        Ok(length) => Ok(parse(&buffer[..length], started.elapsed())),
-        Err(nix::Error::EAGAIN | nix::Error::EINTR | nix::Error::ENETDOWN) => Ok(None),
-        Err(error) => Err(error.into()),
+/// The bytes with which `own` asks for `address`.
+pub(crate) fn question(mac: Mac, own: IpAddr, address: IpAddr) -> io::Result<Vec<u8>> {
+    match (own, address) {
+        (IpAddr::V4(own), IpAddr::V4(address)) => Ok(frame::arp_request(mac, own, address)),
+        (IpAddr::V6(own), IpAddr::V6(address)) => Ok(frame::solicitation(mac, own, address)),
+        _ => Err(io::Error::other(format!("{own} cannot ask for {address}: the families differ"))),
     }
 }
 
-fn parse(bytes: &[u8], at: Duration) -> Option<ArpFrame> {
-    let ethernet = EthernetPacket::new(bytes)?;
-    if ethernet.get_ethertype() != EtherTypes::Arp {
-        return None;
-    }
-    let arp = ArpPacket::new(ethernet.payload())?;
-    Some(ArpFrame {
-        at,
-        source: ethernet.get_source(),
-        destination: ethernet.get_destination(),
-        request: arp.get_operation() == ArpOperations::Request,
-        sender: (arp.get_sender_hw_addr(), arp.get_sender_proto_addr()),
-        target: (arp.get_target_hw_addr(), arp.get_target_proto_addr()),
-    })
-}
-
-/// The bytes of "who has `target`, tell `own`".
-fn request(mac: Mac, own: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
-    let mut frame = vec![0; EthernetPacket::minimum_packet_size() + ArpPacket::minimum_packet_size()];
-    if let Some(mut ethernet) = MutableEthernetPacket::new(&mut frame) {
-        ethernet.set_destination(Mac::broadcast());
-        ethernet.set_source(mac);
-        ethernet.set_ethertype(EtherTypes::Arp);
-    }
-    if let Some(mut arp) = MutableArpPacket::new(&mut frame[EthernetPacket::minimum_packet_size()..]) {
-        arp.set_hardware_type(ArpHardwareTypes::Ethernet);
-        arp.set_protocol_type(EtherTypes::Ipv4);
-        arp.set_hw_addr_len(6);
-        arp.set_proto_addr_len(4);
-        arp.set_operation(ArpOperation::new(1));
-        arp.set_sender_hw_addr(mac);
-        arp.set_sender_proto_addr(own);
-        arp.set_target_proto_addr(target);
-    }
-    frame
-}
-
-/// The link of this name, to send to, and its MAC address.
-fn link(name: &str) -> io::Result<(LinkAddr, Mac)> {
-    for interface in nix::ifaddrs::getifaddrs()?.filter(|interface| interface.interface_name == name) {
-        let Some(link) = interface.address.and_then(|address| address.as_link_addr().copied()) else {
-            continue;
-        };
-        if let Some([a, b, c, d, e, f]) = link.addr() {
-            return Ok((link, Mac::new(a, b, c, d, e, f)));
-        }
-    }
-    Err(io::Error::other(format!("there is no link {name}")))
-}
-
-fn own_address(name: &str) -> io::Result<Ipv4Addr> {
-    nix::ifaddrs::getifaddrs()?
-        .filter(|interface| interface.interface_name == name)
-        .find_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()))
-        .ok_or_else(|| io::Error::other(format!("{name} has no IPv4 address")))
+/// The owner of `address` whom this frame names, if it is an answer to a question of the host with `mac`.
+fn answer_to(frame: &Frame, mac: Mac, address: IpAddr) -> Option<Mac> {
+    let (owner, claimed) = frame.claimed()?;
+    let to_us = match frame {
+        Frame::Arp(frame) => !frame.request && frame.destination == mac,
+        // The answer to a probe goes to all: the asker has no address yet.
+        Frame::Ndp(frame) => frame.destination == mac || frame.to == frame::ALL_NODES,
+    };
+    (to_us && claimed == address).then_some(owner)
 }
 
 /// The IPv4 address in `address`.
