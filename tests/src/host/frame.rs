@@ -143,11 +143,11 @@ impl Frame {
         }
     }
 
-    /// The source of the Ethernet frame.
-    pub fn source(&self) -> Mac {
+    /// When it was seen, since the capture began.
+    pub fn at(&self) -> Duration {
         match self {
-            Frame::Arp(frame) => frame.source,
-            Frame::Ndp(frame) => frame.source,
+            Frame::Arp(frame) => frame.at,
+            Frame::Ndp(frame) => frame.at,
         }
     }
 }

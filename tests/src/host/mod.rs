@@ -20,7 +20,7 @@ use nix::sched::{CloneFlags, setns};
 pub use frame::{ArpFrame, Frame, NdpFrame, NdpMessage};
 pub use neighbours::Neighbour;
 pub use wire::Capture;
-pub(crate) use wire::{Link, Tap};
+pub(crate) use wire::{Link, Received, Sender, Tap};
 
 /// The address of a network card, as the wire has it.
 pub type Mac = pnet_base::MacAddr;
@@ -178,7 +178,7 @@ impl Host {
             let link = Link::named(&name)?;
             let own = own.map_or_else(|| link.asks_from(address), Ok)?;
             let mut tap = Tap::open()?;
-            tap.send(&link, &question(link.mac, own, address)?)?;
+            Sender::open()?.send(&link, &question(link.mac, own, address)?)?;
             let started = Instant::now();
             let mut owners = BTreeSet::new();
             while started.elapsed() < window {
@@ -195,7 +195,7 @@ impl Host {
     /// When there is no such link, or the kernel refuses.
     pub fn send_raw(&self, link: &str, bytes: &[u8]) -> io::Result<()> {
         let (link, bytes) = (link.to_owned(), bytes.to_owned());
-        self.inside(move || Tap::open()?.send(&Link::named(&link)?, &bytes))
+        self.inside(move || Sender::open()?.send(&Link::named(&link)?, &bytes))
     }
 
     /// Starts to capture all ARP and NDP frames that come in on any of its links.

@@ -88,10 +88,22 @@ impl Tap {
         let Some(from) = from.filter(|from| from.pkttype() != OUTGOING) else { return Ok(None) };
         Ok(Frame::parse(&bytes[..length], at).map(|frame| Received { link: from.ifindex(), frame }))
     }
+}
+
+/// A socket that only sends.
+#[derive(Debug)]
+pub(crate) struct Sender(OwnedFd);
+
+impl Sender {
+    /// Opens one in the namespace of this thread.
+    pub(crate) fn open() -> io::Result<Self> {
+        // Without a protocol it gets no frames.
+        Ok(Sender(socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?))
+    }
 
     /// Sends a frame on `link`.
     pub(crate) fn send(&self, link: &Link, frame: &[u8]) -> io::Result<()> {
-        sendto(self.socket.as_raw_fd(), frame, &link.address, MsgFlags::empty())?;
+        sendto(self.0.as_raw_fd(), frame, &link.address, MsgFlags::empty())?;
         Ok(())
     }
 }
