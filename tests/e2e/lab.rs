@@ -3,10 +3,13 @@
 mod support;
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use ferrolb_tests::judge::{Judge, Prober, Verdict};
 use ferrolb_tests::lab::down::Remains;
+use ferrolb_tests::lab::network::Network;
 use ferrolb_tests::lab::progress::wait;
-use ferrolb_tests::lab::{Paths, node};
+use ferrolb_tests::lab::{Lab, Paths, node};
 
 use support::{block_on, left_out};
 
@@ -72,7 +75,7 @@ fn down_leaves_nothing_and_two_labs_live_side_by_side() {
     }
     let (_one, _two) = (Guard::new("testa"), Guard::new("testb"));
     must(lab("testa", &["up", "--nodes", "1"]));
-    must(lab("testb", &["up", "--nodes", "0"]));
+    must(lab("testb", &["up", "--nodes", "0", "--segments", "2"]));
     let nodes = |name| must(lab(name, &["kubectl", "get", "nodes", "-o", "name"]));
     assert_eq!((nodes("testa").trim(), nodes("testb").trim()), ("node/node1", ""));
 
@@ -80,6 +83,8 @@ fn down_leaves_nothing_and_two_labs_live_side_by_side() {
     assert!(said.contains("is up already"), "{said}");
     careful_as_a_real_cluster("testa");
     apart_from_the_machine("testa");
+    each_segment_is_a_wire_of_its_own("testb");
+    the_judge_tells_one_owner_from_two("testb");
 
     must(lab("testb", &["down"]));
     nothing_is_left("testb");
@@ -88,6 +93,78 @@ fn down_leaves_nothing_and_two_labs_live_side_by_side() {
     assert_eq!(host.trim(), "node1");
     must(lab("testa", &["down"]));
     nothing_is_left("testa");
+}
+
+/// Hosts meet on each segment by its own addresses, of both families, and nowhere else.
+fn each_segment_is_a_wire_of_its_own(name: &str) {
+    let lab = Lab::attach(name).expect("the lab");
+    let (one, two) = (lab.host("client1").expect("a host"), lab.host("client2").expect("a host"));
+    let owners = |link: &str, address: &str| {
+        let address: std::net::IpAddr = address.parse().expect("an address");
+        one.who_has_on(link, address, Duration::from_millis(200)).expect("a question")
+    };
+    for (link, addresses) in [("eth0", ["10.10.0.102", "fd10::102"]), ("eth1", ["10.11.0.102", "fd11::102"])]
+    {
+        let mac = two.mac(link).expect("a link");
+        for address in addresses {
+            assert_eq!(owners(link, address), [mac].into(), "{address} on {link}");
+        }
+    }
+    // The kernel answers for an IPv6 address on the link that has it alone.
+    assert!(owners("eth1", "fd10::102").is_empty(), "the segments are connected");
+    let said = refused(self::lab(name, &["exec", "client1", "ip", "link", "show", "eth2"]));
+    assert!(said.contains("does not exist"), "{said}");
+}
+
+/// The judge on a real wire: kernels that have an address, both of them, and the other alone.
+fn the_judge_tells_one_owner_from_two(name: &str) {
+    let lab = Lab::attach(name).expect("the lab");
+    let asker = lab.host("client1").expect("a host");
+    for address in ["10.10.0.199", "fd10::199"] {
+        let bare: std::net::IpAddr = address.parse().expect("an address");
+        let (length, nodad) = if bare.is_ipv4() { ("32", None) } else { ("128", Some("nodad")) };
+        let set = |host, link, what| {
+            let full = format!("{address}/{length}");
+            let mut arguments = vec!["exec", host, "ip", "addr", what, full.as_str(), "dev", link];
+            arguments.extend(nodad.filter(|_| what == "add"));
+            must(self::lab(name, &arguments));
+        };
+        let judge = Judge::watch(&lab).expect("the switch");
+        let prober = Prober::start(&asker, Network::Lan, bare, Prober::EVERY).expect("a prober");
+        let hosts = |expected: &[&str]| {
+            until(&format!("answers of {expected:?} for {address}"), || {
+                let verdict = judge.so_far(|seen| {
+                    let now = judge.now();
+                    let from = now.saturating_sub(Duration::from_millis(100));
+                    Verdict::of(seen, bare, Network::Lan, from, now)
+                });
+                let stint = verdict.stints.iter().rev().find(|stint| stint.questions > 3);
+                let owners =
+                    stint.map(|stint| stint.owners.iter().map(|owner| owner.host.as_str()).collect());
+                owners == Some(expected.to_vec())
+            });
+        };
+        hosts(&[]);
+        set("client2", "eth0", "add");
+        hosts(&["client2"]);
+        set("cp", "lan", "add");
+        hosts(&["client2", "cp"]);
+        set("client2", "eth0", "del");
+        hosts(&["cp"]);
+        set("cp", "lan", "del");
+        hosts(&[]);
+        let asked = prober.stop().expect("the prober");
+        let verdict = judge.stop().expect("the judge").verdict(bare, Network::Lan);
+        assert!(verdict.counts().0 * 100 >= asked * 99, "{asked} were asked\n{verdict}");
+        assert_eq!(verdict.course().first(), Some(&"client2"), "{verdict}");
+        assert!(
+            !verdict.overlaps.is_empty() && verdict.time_of_two() > Duration::from_millis(20),
+            "{verdict}"
+        );
+        let macs: Vec<_> = verdict.owners().into_iter().map(|owner| owner.mac).collect();
+        let real = |host, link| lab.host(host).expect("a host").mac(link).expect("a link");
+        assert_eq!(macs, [real("client2", "eth0"), real("cp", "lan")], "{verdict}");
+    }
 }
 
 /// What a pod, an account and a node may not do.

@@ -50,6 +50,11 @@ impl Tap {
         Ok(Tap { socket, began: SystemTime::now(), lost: 0 })
     }
 
+    /// When it was opened.
+    pub(crate) fn began(&self) -> SystemTime {
+        self.began
+    }
+
     /// The time since it was opened, on the clock of its frames.
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed().unwrap_or_default()

@@ -18,7 +18,7 @@ mod verdict;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub use prober::Prober;
 pub use verdict::{Announcement, Form, Overlap, Owner, Question, Stint, Verdict};
@@ -49,6 +49,7 @@ pub struct Seen {
 #[derive(Debug)]
 pub struct Judge {
     capture: Capture<Seen>,
+    began: SystemTime,
 }
 
 /// What a judge saw.
@@ -82,7 +83,13 @@ impl Judge {
         let keep = move |received: crate::host::Received| {
             Some(Seen { port: ports.get(&received.link)?.clone(), frame: received.frame })
         };
-        Ok(Judge { capture: Capture::start(tap, keep) })
+        let began = tap.began();
+        Ok(Judge { capture: Capture::start(tap, keep), began })
+    }
+
+    /// The time on the clock of its frames.
+    pub fn now(&self) -> Duration {
+        self.began.elapsed().unwrap_or_default()
     }
 
     /// What `look` makes of the frames seen so far.
