@@ -1,15 +1,13 @@
 //! The lab itself: it comes up, and whatever happens to it, `lab down` leaves nothing behind.
 
 mod support;
+mod wire;
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use ferrolb_tests::judge::{Judge, Prober, Verdict};
 use ferrolb_tests::lab::down::Remains;
-use ferrolb_tests::lab::network::Network;
 use ferrolb_tests::lab::progress::wait;
-use ferrolb_tests::lab::{Lab, Paths, node};
+use ferrolb_tests::lab::{Paths, node};
 
 use support::{block_on, left_out};
 
@@ -34,13 +32,13 @@ impl Drop for Guard {
     }
 }
 
-fn lab(name: &str, arguments: &[&str]) -> Command {
+pub(crate) fn lab(name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
     command.args(["--name", name]).args(arguments);
     command
 }
 
-fn must(mut command: Command) -> String {
+pub(crate) fn must(mut command: Command) -> String {
     let output = command.output().expect("the lab program");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
@@ -48,7 +46,7 @@ fn must(mut command: Command) -> String {
 }
 
 /// What a command says that must be refused.
-fn refused(mut command: Command) -> String {
+pub(crate) fn refused(mut command: Command) -> String {
     let output = command.output().expect("the lab program");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{command:?} should be refused: {said}");
@@ -83,8 +81,9 @@ fn down_leaves_nothing_and_two_labs_live_side_by_side() {
     assert!(said.contains("is up already"), "{said}");
     careful_as_a_real_cluster("testa");
     apart_from_the_machine("testa");
-    each_segment_is_a_wire_of_its_own("testb");
-    the_judge_tells_one_owner_from_two("testb");
+    wire::each_segment_is_a_wire_of_its_own("testb");
+    wire::hosts_see_frames_and_keep_neighbours("testb");
+    wire::the_judge_tells_one_owner_from_two("testb");
 
     must(lab("testb", &["down"]));
     nothing_is_left("testb");
@@ -93,78 +92,6 @@ fn down_leaves_nothing_and_two_labs_live_side_by_side() {
     assert_eq!(host.trim(), "node1");
     must(lab("testa", &["down"]));
     nothing_is_left("testa");
-}
-
-/// Hosts meet on each segment by its own addresses, of both families, and nowhere else.
-fn each_segment_is_a_wire_of_its_own(name: &str) {
-    let lab = Lab::attach(name).expect("the lab");
-    let (one, two) = (lab.host("client1").expect("a host"), lab.host("client2").expect("a host"));
-    let owners = |link: &str, address: &str| {
-        let address: std::net::IpAddr = address.parse().expect("an address");
-        one.who_has_on(link, address, Duration::from_millis(200)).expect("a question")
-    };
-    for (link, addresses) in [("eth0", ["10.10.0.102", "fd10::102"]), ("eth1", ["10.11.0.102", "fd11::102"])]
-    {
-        let mac = two.mac(link).expect("a link");
-        for address in addresses {
-            assert_eq!(owners(link, address), [mac].into(), "{address} on {link}");
-        }
-    }
-    // The kernel answers for an IPv6 address on the link that has it alone.
-    assert!(owners("eth1", "fd10::102").is_empty(), "the segments are connected");
-    let said = refused(self::lab(name, &["exec", "client1", "ip", "link", "show", "eth2"]));
-    assert!(said.contains("does not exist"), "{said}");
-}
-
-/// The judge on a real wire: kernels that have an address, both of them, and the other alone.
-fn the_judge_tells_one_owner_from_two(name: &str) {
-    let lab = Lab::attach(name).expect("the lab");
-    let asker = lab.host("client1").expect("a host");
-    for address in ["10.10.0.199", "fd10::199"] {
-        let bare: std::net::IpAddr = address.parse().expect("an address");
-        let (length, nodad) = if bare.is_ipv4() { ("32", None) } else { ("128", Some("nodad")) };
-        let set = |host, link, what| {
-            let full = format!("{address}/{length}");
-            let mut arguments = vec!["exec", host, "ip", "addr", what, full.as_str(), "dev", link];
-            arguments.extend(nodad.filter(|_| what == "add"));
-            must(self::lab(name, &arguments));
-        };
-        let judge = Judge::watch(&lab).expect("the switch");
-        let prober = Prober::start(&asker, Network::Lan, bare, Prober::EVERY).expect("a prober");
-        let hosts = |expected: &[&str]| {
-            until(&format!("answers of {expected:?} for {address}"), || {
-                let verdict = judge.so_far(|seen| {
-                    let now = judge.now();
-                    let from = now.saturating_sub(Duration::from_millis(100));
-                    Verdict::of(seen, bare, Network::Lan, from, now)
-                });
-                let stint = verdict.stints.iter().rev().find(|stint| stint.questions > 3);
-                let owners =
-                    stint.map(|stint| stint.owners.iter().map(|owner| owner.host.as_str()).collect());
-                owners == Some(expected.to_vec())
-            });
-        };
-        hosts(&[]);
-        set("client2", "eth0", "add");
-        hosts(&["client2"]);
-        set("cp", "lan", "add");
-        hosts(&["client2", "cp"]);
-        set("client2", "eth0", "del");
-        hosts(&["cp"]);
-        set("cp", "lan", "del");
-        hosts(&[]);
-        let asked = prober.stop().expect("the prober");
-        let verdict = judge.stop().expect("the judge").verdict(bare, Network::Lan);
-        assert!(verdict.counts().0 * 100 >= asked * 99, "{asked} were asked\n{verdict}");
-        assert_eq!(verdict.course().first(), Some(&"client2"), "{verdict}");
-        assert!(
-            !verdict.overlaps.is_empty() && verdict.time_of_two() > Duration::from_millis(20),
-            "{verdict}"
-        );
-        let macs: Vec<_> = verdict.owners().into_iter().map(|owner| owner.mac).collect();
-        let real = |host, link| lab.host(host).expect("a host").mac(link).expect("a link");
-        assert_eq!(macs, [real("client2", "eth0"), real("cp", "lan")], "{verdict}");
-    }
 }
 
 /// What a pod, an account and a node may not do.
@@ -423,7 +350,7 @@ fn without_root_it_says_so_in_one_sentence() {
 }
 
 /// Waits for a condition of the machine.
-fn until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
     let waited =
         block_on(wait(what, 60, async || if condition() { Ok(()) } else { Err("not yet".to_owned()) }));
     waited.expect("it came about");

@@ -23,12 +23,11 @@ const LOCKED: Duration = Duration::from_secs(1);
 async fn young_entry_moves(stage: &Stage) -> Result<(), LabError> {
     let address = stage.web_advertised(json!({})).await?;
     let order = stage.order(address);
-    stage.owned_by(address, &order[0]).await?;
     let client = stage.client()?;
     let mac = |node: &str| on_wire(stage.lab.host(node)?.mac("eth0"));
     let (old, new) = (mac(&order[0])?, mac(&order[1])?);
 
-    let watch = stage.watch_lan(address)?;
+    let watch = stage.watch_owned(address, &order[0]).await?;
     let written = watch.judge.now();
     on_wire(client.set_neighbour("eth0", address, old, "reachable"))?;
     // The age that is in question, less what a change takes to get to the nodes.

@@ -19,8 +19,7 @@ pub(crate) fn on_node(node: &str) -> Value {
 
 async fn follows_the_selector(stage: &Stage) -> Result<(), LabError> {
     let address = stage.web_advertised(on_node("node1")).await?;
-    stage.owned_by(address, "node1").await?;
-    let watch = stage.watch_lan(address)?;
+    let watch = stage.watch_owned(address, "node1").await?;
     for node in ["node2", "node3", "node1"] {
         stage.advertise_anew("all", on_node(node)).await?;
         stage.owned_by(address, node).await?;

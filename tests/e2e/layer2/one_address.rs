@@ -43,7 +43,7 @@ async fn reached_from_outside(stage: &Stage) -> Result<(), LabError> {
     let address = stage.address("web").await?;
     let owner = stage.owner(address).await?;
     assert_eq!(owner, stage.order(address)[0], "the first of the election's order");
-    let watch = stage.watch_lan(address)?;
+    let watch = stage.watch_owned(address, &owner).await?;
     let (client, web) = (stage.client()?, SocketAddr::new(address, 80));
     on_wire(client.ask_until(web, PATIENCE))?;
     for _ in 0..10 {
@@ -142,8 +142,7 @@ fn ask_udp(client: &Host, address: SocketAddr) -> io::Result<()> {
 async fn unavailable_network(stage: &Stage) -> Result<(), LabError> {
     let address = stage.web_advertised(json!({})).await?;
     let order = stage.order(address);
-    stage.owned_by(address, &order[0]).await?;
-    let watch = stage.watch_lan(address)?;
+    let watch = stage.watch_owned(address, &order[0]).await?;
     let marked = stage.network_unavailable(&order[0])?;
     stage.owned_by(address, &order[1]).await?;
     marked.end();
@@ -158,8 +157,7 @@ async fn unavailable_network(stage: &Stage) -> Result<(), LabError> {
 async fn exclude_label(stage: &Stage) -> Result<(), LabError> {
     let address = stage.web_advertised(json!({})).await?;
     let order = stage.order(address);
-    stage.owned_by(address, &order[0]).await?;
-    let watch = stage.watch_lan(address)?;
+    let watch = stage.watch_owned(address, &order[0]).await?;
     let marked = stage.label(&order[0], EXCLUDE, "")?;
     stage.owned_by(address, &order[1]).await?;
     marked.end();
@@ -196,7 +194,7 @@ async fn sharers_from_one_node(stage: &Stage) -> Result<(), LabError> {
     let said = |node: &str| vec![format!("announcing from node \"{node}\" with protocol \"layer2\"")];
     assert_eq!(stage.told("one", "Normal", "nodeAssigned").await?, said(&owner));
     assert_eq!(stage.told("two", "Normal", "nodeAssigned").await?, said(&owner));
-    let watch = stage.watch_lan(stage.own(0))?;
+    let watch = stage.watch_owned(stage.own(0), &owner).await?;
     stage.delete_service("one").await?;
     stage.owned_by(stage.own(0), &owner).await?;
     let verdict = watch.moved_through(&[&owner])?;

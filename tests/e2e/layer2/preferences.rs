@@ -34,8 +34,7 @@ fn prefer(preferences: &[Value]) -> Value {
 async fn preferred_label(stage: &Stage) -> Result<(), LabError> {
     let address = stage.web_advertised(prefer(&[preference(100, json!({RATHER: "yes"}))])).await?;
     let order = stage.order(address);
-    stage.owned_by(address, &order[0]).await?;
-    let watch = stage.watch_lan(address)?;
+    let watch = stage.watch_owned(address, &order[0]).await?;
     let marked = stage.label(&order[2], RATHER, "yes")?;
     stage.owned_by(address, &order[2]).await?;
     marked.end();
@@ -47,8 +46,7 @@ async fn preferred_label(stage: &Stage) -> Result<(), LabError> {
 async fn for_nobody_and_for_all(stage: &Stage) -> Result<(), LabError> {
     let address = stage.web_advertised(json!({})).await?;
     let natural = stage.order(address)[0].clone();
-    stage.owned_by(address, &natural).await?;
-    let watch = stage.watch_lan(address)?;
+    let watch = stage.watch_owned(address, &natural).await?;
     let all = json!({"weight": 50, "preference": {}});
     let nobody = preference(100, json!({RATHER: "nobody"}));
     for preferences in [vec![nobody.clone()], vec![all.clone()], vec![nobody, all]] {
@@ -68,8 +66,7 @@ async fn excluded(stage: &Stage) -> Result<(), LabError> {
     let order = stage.order(stage.own(0));
     stage.advertise("all", prefer(&[for_node(100, &order[1])])).await?;
     let address = stage.web().await?;
-    stage.owned_by(address, &order[1]).await?;
-    let watch = stage.watch_lan(address)?;
+    let watch = stage.watch_owned(address, &order[1]).await?;
     let marked = stage.label(&order[1], EXCLUDE, "")?;
     stage.owned_by(address, &order[0]).await?;
     marked.end();
@@ -81,8 +78,7 @@ async fn excluded(stage: &Stage) -> Result<(), LabError> {
 async fn edited(stage: &Stage) -> Result<(), LabError> {
     let address = stage.web_advertised(json!({})).await?;
     let order = stage.order(address);
-    stage.owned_by(address, &order[0]).await?;
-    let watch = stage.watch_lan(address)?;
+    let watch = stage.watch_owned(address, &order[0]).await?;
     for node in &order[1..] {
         stage.advertise_anew("all", prefer(&[for_node(20, node)])).await?;
         stage.owned_by(address, node).await?;
@@ -103,8 +99,7 @@ async fn inside_the_selector(stage: &Stage) -> Result<(), LabError> {
     spec["nodeSelectors"] = hostnames.clone();
     stage.advertise("all", spec).await?;
     let address = stage.web().await?;
-    stage.owned_by(address, &order[2]).await?;
-    let watch = stage.watch_lan(address)?;
+    let watch = stage.watch_owned(address, &order[2]).await?;
     stage.advertise_anew("all", json!({"nodeSelectors": hostnames})).await?;
     stage.owned_by(address, &order[1]).await?;
     watch.moved_through(&[&order[2], &order[1]])?;
@@ -137,8 +132,7 @@ async fn weights_add_up(stage: &Stage) -> Result<(), LabError> {
     let second = stage.label(&order[2], other, "yes")?;
     let _third = stage.label(&order[1], other, "yes")?;
     let address = stage.web().await?;
-    stage.owned_by(address, &order[2]).await?;
-    let watch = stage.watch_lan(address)?;
+    let watch = stage.watch_owned(address, &order[2]).await?;
     second.end();
     stage.owned_by(address, &order[1]).await?;
     watch.moved_through(&[&order[2], &order[1]])?;

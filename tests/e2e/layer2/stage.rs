@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use ferrolb_tests::host::Host;
-use ferrolb_tests::judge::{Judge, Prober, Verdict};
+use ferrolb_tests::judge::{Judge, Prober, Seen, Verdict};
 use ferrolb_tests::lab::network::Network;
 use ferrolb_tests::lab::progress::wait;
 use ferrolb_tests::lab::{Lab, LabError, process};
@@ -222,6 +222,20 @@ impl Stage {
             assert!(verdict.course().is_empty() && verdict.announcements.is_empty(), "{verdict}");
         }
         Ok(())
+    }
+
+    /// Watches the LAN once `node` has `address`, and returns when it is seen to answer.
+    pub(crate) async fn watch_owned(&self, address: IpAddr, node: &str) -> Result<Watch, LabError> {
+        self.owned_by(address, node).await?;
+        let watch = self.watch_lan(address)?;
+        wait(&format!("the judge to see {node} answer for {address}"), PATIENCE, async || {
+            let now = watch.judge.now();
+            let so_far = |seen: &[Seen]| Verdict::of(seen, address, Network::Lan, Duration::ZERO, now);
+            let verdict = watch.judge.so_far(so_far);
+            if verdict.course() == [node] { Ok(()) } else { Err(verdict.to_string()) }
+        })
+        .await?;
+        Ok(watch)
     }
 
     /// Watches the LAN from now on, and asks for `address` without end.
