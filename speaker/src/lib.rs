@@ -2,14 +2,18 @@
 //!
 //! ```text
 //!  API server ──► cluster ──► Change (ours, lost) ─┐
-//!                                                  ├──► announcing ──► socket ──► the wire
-//!  netlink ─────► links ────► Links ───────────────┘        │  ▲                     │
-//!                                                           │  └─ ARP, NDP ◄─────────┘
-//!                                                           └──► report ──► metrics, log
+//!      ▲                                           ├──► announcing ──► socket ──► the wire
+//!      │   netlink ─────► links ────► Links ───────┘        │  ▲                     │
+//!      │                                                    │  └─ ARP, NDP ◄─────────┘
+//!      │                                                    ▼
+//!      └── status ◄── wiring ◄──────────────────────────── report ──► metrics, log
+//!                       ▲
+//!                       └── proxy: kube-proxy's health, strictARP
 //! ```
 //!
 //! Two tasks find out what is so ([`cluster`], [`links`]). A third ([`announcing`]) owns core's announcer and the sockets
-//! and does what it says. The decisions are all in `ferrolb_core`; what is here reads, sends and counts.
+//! and does what it says. The decisions are all in `ferrolb_core`; what is here reads, sends and counts. What the API
+//! is to show of it ([`status`]) is written beside, and nothing waits for that.
 //!
 //! It needs `CAP_NET_RAW` and no other privilege, and keeps announcing what it last knew while the API server is away.
 
@@ -22,13 +26,16 @@ pub mod proxy;
 pub mod report;
 pub mod socket;
 pub mod status;
+mod wiring;
 
 use std::time::Duration;
 
-use ferrolb_runtime::{ClientError, Context};
+use ferrolb_runtime::{ClientError, Context, Events};
 use tokio::sync::{mpsc, watch};
 
 pub use args::Args;
+
+use proxy::{health, strict_arp};
 
 /// Runs the speaker until the context's shutdown.
 ///
@@ -36,38 +43,79 @@ pub use args::Args;
 /// When there is no configuration for a client of the API server. A server that does not answer is no
 /// error: it is waited for.
 pub async fn run(context: Context, args: Args) -> Result<(), ClientError> {
-    let Args { node_name: node, exclude_interfaces, ignore_exclude_lb, refresh_interval, common } = args;
-    let client = ferrolb_runtime::client(&common).await?;
-    let metrics = metrics::Metrics::new(&node);
+    let client = ferrolb_runtime::client(&args.common).await?;
+    let metrics = metrics::Metrics::new(&args.node_name);
     context.register(|registry| metrics.register(registry));
+    let events = Events::start(client.clone(), "ferrolb-speaker", context.shutdown.clone());
+    let shutdown = || context.shutdown.clone();
 
     let (news, coming) = mpsc::unbounded_channel();
-    let (configuration, _configured) = watch::channel(None);
-    let outlets = cluster::Outlets { news, configuration };
-    let deciding = cluster::follow(client, node, common, ignore_exclude_lb, outlets, context.clone());
+    let (configured, cluster_configuration) = watch::channel(None);
+    let outlets = cluster::Outlets { news, configuration: configured };
+    let deciding = cluster::follow(client.clone(), args.clone(), outlets, context.clone());
 
     let (found, links) = watch::channel(None);
-    let following = links::follow(exclude_interfaces, found, metrics.clone(), context.shutdown.clone());
+    let following = links::follow(args.exclude_interfaces.clone(), found, metrics.clone(), shutdown());
 
-    let (standings, _standing) = mpsc::unbounded_channel();
+    let (told, standings) = mpsc::unbounded_channel();
     let announcing = announcing::run(announcing::Parts {
         datalink: socket::PacketSockets,
         news: coming,
-        links,
-        report: report::Report::new(metrics.clone(), standings),
-        metrics,
-        refresh: (refresh_interval > 0).then(|| Duration::from_secs(refresh_interval)),
+        links: links.clone(),
+        report: report::Report::new(metrics.clone(), told),
+        metrics: metrics.clone(),
+        refresh: (args.refresh_interval > 0).then(|| Duration::from_secs(args.refresh_interval)),
         ready: context.readiness.token("packet sockets"),
         clock: ferrolb_runtime::now,
-        shutdown: context.shutdown.clone(),
+        shutdown: shutdown(),
+    });
+
+    let (proxy, health) = watch::channel(health::Health::default());
+    let asking = health::follow(health::ADDRESSES.into(), ferrolb_runtime::now, proxy, shutdown());
+    let (loose, strict_arp) = watch::channel(None);
+    let names = |links: &links::Links| {
+        links.iter().flat_map(|links| links.values().map(|link| link.name.clone())).collect()
+    };
+    let looking = strict_arp::follow(strict_arp::ROOT.into(), links, names, loose, shutdown());
+
+    let (shown, showing) = watch::channel(None);
+    let uids = wiring::Uids::default();
+    let uid = uids.find();
+    let feeding = wiring::feed(standings, shown, uids);
+    let (configuration, configured) = watch::channel(None);
+    let (live, living) = watch::channel(None);
+    let configuring = wiring::configure(
+        args.node_name.clone(),
+        wiring::Sources { cluster: cluster_configuration, health, strict_arp },
+        wiring::Outlets { configuration, live, metrics, events: events.clone() },
+        context.clone(),
+    );
+    let writing = status::run(status::Parts {
+        client,
+        events,
+        namespace: args.common.namespace.clone(),
+        pod: args.pod(),
+        node: args.node_name,
+        shown: showing,
+        configuration: configured,
+        live: living,
+        uid,
+        context: context.clone(),
     });
 
     context.readiness.started();
 
-    // Deciding may take a while with many Services; answering must not wait for it.
-    let deciding = tokio::spawn(deciding);
-    let following = tokio::spawn(following);
+    // Deciding may take a while with many Services; answering must not wait for it, nor for anything else.
+    let beside = [
+        tokio::spawn(deciding),
+        tokio::spawn(following),
+        tokio::spawn(asking),
+        tokio::spawn(looking),
+        tokio::spawn(configuring),
+        tokio::spawn(writing),
+        tokio::spawn(feeding),
+    ];
     announcing.await;
-    let _ = futures::join!(deciding, following);
+    futures::future::join_all(beside).await;
     Ok(())
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use ferrolb_core::announce::Announcer;
 use ferrolb_core::election::{Announcement, Change, Holder, Interfaces, Lost};
-use ferrolb_core::service::ServiceKey;
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
@@ -18,6 +17,15 @@ pub struct Standing {
     pub service: Holder,
     /// What this node does for it; `None` for nothing (any more).
     pub state: Option<Announced>,
+}
+
+/// What is told of the Services, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// How one stands now.
+    Of(Standing),
+    /// All that stand somehow since the start were told; once.
+    All,
 }
 
 /// What this node does for a Service that it is elected for.
@@ -41,7 +49,7 @@ struct Ours {
 #[derive(Debug)]
 pub struct Report {
     metrics: Metrics,
-    standings: mpsc::UnboundedSender<Standing>,
+    told: mpsc::UnboundedSender<Told>,
     ours: BTreeMap<IpAddr, Ours>,
     /// The addresses of each Service among them.
     services: BTreeMap<Holder, Vec<IpAddr>>,
@@ -50,9 +58,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Tells `standings` what the API is to show.
-    pub fn new(metrics: Metrics, standings: mpsc::UnboundedSender<Standing>) -> Self {
-        Report { metrics, standings, ours: BTreeMap::new(), services: BTreeMap::new(), lost: BTreeMap::new() }
+    /// Tells `told` what the API is to show.
+    pub fn new(metrics: Metrics, told: mpsc::UnboundedSender<Told>) -> Self {
+        Report { metrics, told, ours: BTreeMap::new(), services: BTreeMap::new(), lost: BTreeMap::new() }
     }
 
     /// The election has given or taken an address; the announcer knows already.
@@ -180,7 +188,12 @@ impl Report {
             (!ours.is_empty()).then(|| Announced::Lacks(Arc::new(named.flatten().collect())))
         };
         // Nobody listens any more when the program ends.
-        let _ = self.standings.send(Standing { service: service.clone(), state });
+        let _ = self.told.send(Told::Of(Standing { service: service.clone(), state }));
+    }
+
+    /// All there was to announce at the start is announced.
+    pub(crate) fn complete(&self) {
+        let _ = self.told.send(Told::All);
     }
 
     /// The program ends.
@@ -203,12 +216,4 @@ fn words(lost: &Lost) -> String {
 
 fn names(services: &[Holder]) -> String {
     services.iter().map(|holder| holder.key.to_string()).collect::<Vec<_>>().join(", ")
-}
-
-/// The Service's name, for those who keep Services by it.
-impl Standing {
-    /// The Service's name.
-    pub fn key(&self) -> &ServiceKey {
-        &self.service.key
-    }
 }

@@ -68,12 +68,16 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
         report,
         metrics,
         ready,
+        elected: false,
+        known: false,
+        complete: false,
     };
     // What was sent before this task began to listen is news too.
     links.mark_changed();
     loop {
         let more = announcing.act(clock());
         announcing.retry(clock());
+        announcing.tell_complete(more);
         let wait = announcing.wait(clock());
         tokio::select! {
             biased;
@@ -100,10 +104,25 @@ struct Announcing<D: Datalink> {
     links: BTreeMap<LinkIndex, Link>,
     metrics: Metrics,
     ready: Token,
+    /// Whether the election was held.
+    elected: bool,
+    /// Whether the links are known.
+    known: bool,
+    /// Whether it was told that all there was at the start is announced.
+    complete: bool,
 }
 
 impl<D: Datalink> Announcing<D> {
+    /// Once the election was held and the links are known, and all is done that follows.
+    fn tell_complete(&mut self, more: bool) {
+        if !self.complete && self.elected && self.known && !more {
+            self.complete = true;
+            self.report.complete();
+        }
+    }
+
     fn handle_news(&mut self, news: News, now: Duration) {
+        self.elected = true;
         if let Some(cover) = news.cover {
             let lost = self.ports.narrow(cover);
             lost.into_iter().for_each(|(link, error)| self.handle_received(link, Err(error), now));
@@ -117,6 +136,7 @@ impl<D: Datalink> Announcing<D> {
 
     fn handle_links(&mut self, links: Links, now: Duration) {
         let Some(links) = links else { return };
+        self.known = true;
         self.links = links;
         self.ports.reconcile(&self.links, now);
         self.announcer.handle_links(self.ports.usable(&self.links), now);

@@ -17,11 +17,13 @@ use ferrolb_core::announce::Cover;
 use ferrolb_core::election::Change;
 use ferrolb_crds::view::{EndpointSlice, Node, Service, Trim};
 use ferrolb_crds::{ConfigurationState, IPAddressPool, L2Advertisement};
-use ferrolb_runtime::{CommonArgs, Context, How, WATCH_SECONDS, Watch, watch_as};
+use ferrolb_runtime::{Context, How, WATCH_SECONDS, Watch, watch_as};
 use kube::Api;
 use kube::runtime::watcher::Config;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
+
+use crate::Args;
 
 pub use world::{Configuration, Input, World};
 
@@ -48,15 +50,15 @@ pub struct Outlets {
 /// Starts the watches. Custom resources are read in our namespace only.
 fn watches(
     client: &kube::Client,
-    args: &CommonArgs,
+    args: &Args,
     context: &Context,
-    ignore_exclude: bool,
     inputs: &mpsc::UnboundedSender<Input>,
 ) -> [Watch; 6] {
     let how = || How { seconds: WATCH_SECONDS, gates_readiness: true, ..How::default() };
     let send = || inputs.clone();
-    let (all, ours) = (client.clone(), args.namespace.as_str());
-    let class = args.lb_class().map(str::to_owned);
+    let (all, ours) = (client.clone(), args.common.namespace.as_str());
+    let ignore_exclude = args.ignore_exclude_lb;
+    let class = args.common.lb_class().map(str::to_owned);
     let (a, b, c, d, e, f) = (send(), send(), send(), send(), send(), send());
     // The receiver lives as long as the program does.
     [
@@ -107,19 +109,11 @@ fn trimmed<K: kube::Resource>(mut object: K) -> K {
     object
 }
 
-/// Tells `outlets` what this node, `node`, is to do, until the context's shutdown. With `ignore_exclude` the label
-/// `node.kubernetes.io/exclude-from-external-load-balancers` means nothing.
-pub async fn follow(
-    client: kube::Client,
-    node: String,
-    args: CommonArgs,
-    ignore_exclude: bool,
-    outlets: Outlets,
-    context: Context,
-) {
+/// Tells `outlets` what this node is to do, until the context's shutdown.
+pub async fn follow(client: kube::Client, args: Args, outlets: Outlets, context: Context) {
     let (inputs, mut queue) = mpsc::unbounded_channel();
-    let _watches = watches(&client, &args, &context, ignore_exclude, &inputs);
-    let mut world = World::new(node);
+    let _watches = watches(&client, &args, &context, &inputs);
+    let mut world = World::new(args.node_name.clone());
     let mut known: Option<Cover> = None;
     loop {
         let Some(Some(input)) = context.shutdown.run_until_cancelled(queue.recv()).await else { return };

@@ -128,9 +128,12 @@ impl Keeper {
     fn show(&mut self, shown: Option<Arc<Shown>>, now: Duration) {
         let Some(shown) = shown else { return };
         let touched: Vec<ServiceKey> = match &self.shown {
-            Some(before) => plan::differing(before, &shown).cloned().collect(),
+            Some(before) => plan::differing(before, &shown).map(|key| (**key).clone()).collect(),
             // Also those that are no longer announced.
-            None => self.objects.services().chain(shown.announced.keys()).cloned().collect(),
+            None => {
+                let now = shown.announced.keys().map(|key| &**key);
+                self.objects.services().chain(now).cloned().collect()
+            }
         };
         self.shown = Some(shown);
         self.touch(touched, now);
