@@ -215,6 +215,39 @@ fn with(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// What Linux 6.18 sent on a veth pair: a question for fd00::a0b:c0d, and the probe for its own fd00::99.
+#[test]
+fn ndp_1_the_frames_of_a_linux_host_are_understood() {
+    let (vip, own) = ("fd00::a0b:c0d".parse().unwrap(), "fd00::99".parse().unwrap());
+    #[rustfmt::skip]
+    let asked = [
+        0x33, 0x33, 0xff, 0x0b, 0x0c, 0x0d, 0x02, 0, 0, 0, 0, 0x99, 0x86, 0xdd,
+        0x60, 0, 0, 0, 0, 0x20, 0x3a, 0xff,
+        0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x99,
+        0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x01, 0xff, 0x0b, 0x0c, 0x0d,
+        0x87, 0, 0x5a, 0x3b, 0, 0, 0, 0,
+        0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d,
+        0x01, 0x01, 0x02, 0, 0, 0, 0, 0x99,
+    ];
+    let meaning = Solicitation { sender: own, target: vip, ..question() };
+    assert_eq!(Message::parse(&asked), Ok(Message::Solicitation(meaning)));
+    assert_eq!(meaning.build(), asked, "ours are the same to the byte");
+
+    #[rustfmt::skip]
+    let probed = [
+        0x33, 0x33, 0xff, 0, 0, 0x99, 0x02, 0, 0, 0, 0, 0x99, 0x86, 0xdd,
+        0x60, 0, 0, 0, 0, 0x20, 0x3a, 0xff,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x01, 0xff, 0, 0, 0x99,
+        0x87, 0, 0x16, 0x39, 0, 0, 0, 0,
+        0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x99,
+        0x0e, 0x01, 0x59, 0x35, 0xab, 0x1a, 0x53, 0xe3,
+    ];
+    let recipient = solicited_node(own);
+    let meaning = Solicitation { destination: group_mac(recipient), recipient, target: own, ..probe() };
+    assert_eq!(Message::parse(&probed), Ok(Message::Solicitation(meaning)));
+}
+
 #[test]
 fn golden_bytes_are_parsed() {
     for Golden { name, bytes, meaning } in golden() {
