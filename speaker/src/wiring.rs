@@ -34,7 +34,7 @@ impl Uids {
     pub(crate) fn find(&self) -> UidOf {
         let uids = self.clone();
         Arc::new(move |service| {
-            uids.lock().get(service).map(|uid| uid.to_string()).filter(|uid| !uid.is_empty())
+            uids.lock().get(service).map(ToString::to_string).filter(|uid| !uid.is_empty())
         })
     }
 

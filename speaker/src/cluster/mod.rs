@@ -84,7 +84,7 @@ fn watches(
             move |seen| drop(c.send(Input::Nodes(seen))),
         ),
         watch_as(context, Api::<IPAddressPool>::namespaced(all.clone(), ours), how(), trimmed, move |seen| {
-            drop(d.send(Input::Pools(seen)))
+            drop(d.send(Input::Pools(seen)));
         }),
         watch_as(
             context,
