@@ -102,6 +102,7 @@ impl Keeper {
         while let Some(service) = self.queue.next(now) {
             match plan::next(shown.announced.get(&service), &self.objects.of(&service)) {
                 Some(write) => {
+                    self.objects.writing(&service);
                     self.queue.begins(service.clone());
                     return Some((service, write));
                 }
@@ -144,7 +145,7 @@ impl Keeper {
             Ok(done) => {
                 match done {
                     Done::Stored(stored) => self.objects.written(stored, now),
-                    Done::Deleted(name) => drop(self.objects.forget(&service, &name)),
+                    Done::Deleted(name) => self.objects.deleted(&service, &name),
                 }
                 self.complaint.recovered("writing servicel2statuses");
                 self.queue.succeeded(service);

@@ -174,8 +174,12 @@ impl Present {
             Next::Say(status) => state.status.as_ref() == Some(&**status),
             Next::Make | Next::Mark => marked(&writer.me, &state),
         };
-        let version = state.metadata.resource_version.clone().unwrap_or_default();
-        self.settling = Some(Settling::new(version, now()));
+        let before = self.state.as_ref().and_then(|state| state.metadata.resource_version.as_ref());
+        // A write that changed nothing made no version that could be shown.
+        if before != state.metadata.resource_version.as_ref() {
+            let version = state.metadata.resource_version.clone().unwrap_or_default();
+            self.settling = Some(Settling::new(version, now()));
+        }
         self.state = Some(state);
         if right {
             return Ok(());

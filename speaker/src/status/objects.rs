@@ -136,6 +136,9 @@ pub(crate) struct Objects {
     of: BTreeMap<ServiceKey, Vec<Entry>>,
     /// Whether there was a whole list.
     pub(crate) listed: bool,
+    /// Of Services with a write under way, the versions that the watch has shown since it began: it may be faster than
+    /// the answer.
+    writing: BTreeMap<ServiceKey, Vec<String>>,
     /// The ends of what settles, in their order.
     ends: VecDeque<(Duration, ServiceKey, Box<str>)>,
 }
@@ -165,6 +168,9 @@ impl Objects {
     }
 
     fn apply(&mut self, stored: Stored, now: Duration) -> Vec<ServiceKey> {
+        if let Some(versions) = self.writing.get_mut(&stored.service) {
+            versions.push(stored.version.clone());
+        }
         let mut touched = Vec::new();
         let known = self.find(&stored.service, &stored.object.name).is_some();
         // Its labels may have been edited: then it was another Service's.
@@ -217,9 +223,18 @@ impl Objects {
         touched
     }
 
+    /// A write about this Service begins. It ends with [`Objects::written`], [`Objects::deleted`] or [`Objects::unsure`].
+    pub(crate) fn writing(&mut self, service: &ServiceKey) {
+        self.writing.insert(service.clone(), Vec::new());
+    }
+
     /// A write made this version of an object.
     pub(crate) fn written(&mut self, stored: Stored, now: Duration) {
         let Stored { service, version, object } = stored;
+        if self.writing.remove(&service).is_some_and(|shown| shown.contains(&version)) {
+            // What the watch has shown since is newer.
+            return;
+        }
         let settling = Settling::new(version, now);
         self.ends.push_back((settling.until(), service.clone(), object.name.clone()));
         let settling = Some(Box::new(settling));
@@ -231,6 +246,7 @@ impl Objects {
 
     /// A write about this Service has an outcome that is not known: what the watch shows tells.
     pub(crate) fn unsure(&mut self, service: &ServiceKey, now: Duration) {
+        self.writing.remove(service);
         let entries = self.of.get_mut(service).map(Vec::as_mut_slice).unwrap_or_default();
         let shown: Vec<Stored> =
             entries.iter_mut().filter_map(|entry| entry.settling.as_mut()?.unsure()).collect();
@@ -239,8 +255,14 @@ impl Objects {
         }
     }
 
+    /// A write deleted this object.
+    pub(crate) fn deleted(&mut self, service: &ServiceKey, name: &str) {
+        self.writing.remove(service);
+        self.forget(service, name);
+    }
+
     /// The object is gone; returns its Service, if it was known.
-    pub(crate) fn forget(&mut self, service: &ServiceKey, name: &str) -> Option<ServiceKey> {
+    fn forget(&mut self, service: &ServiceKey, name: &str) -> Option<ServiceKey> {
         if self.find(service, name).is_none() {
             return self.forget_anywhere(name);
         }
@@ -397,6 +419,20 @@ mod tests {
         assert_eq!(objects.see(Seen::Applied(edited.clone()), NOW), [web()]);
         assert_eq!(objects.of(&web()), [edited.object]);
         assert_eq!(objects.settle(LATER), []);
+    }
+
+    #[test]
+    fn a_watch_that_is_faster_than_the_answer_is_right() {
+        let mut objects = Objects::default();
+        objects.writing(&web());
+        let written = read("l2-a", "8", "web", &whole(&[]));
+        objects.see(Seen::Applied(read("l2-a", "7", "web", &json!({}))), NOW);
+        objects.see(Seen::Applied(written.clone()), NOW);
+        let edited = read("l2-a", "9", "web", &json!({}));
+        objects.see(Seen::Applied(edited.clone()), NOW);
+        objects.written(written, NOW);
+        assert_eq!(objects.of(&web()), [edited.object]);
+        assert_eq!(objects.settles(), None, "there is nothing to wait for");
     }
 
     #[test]

@@ -420,6 +420,25 @@ async fn every_weather_passes() {
     }
 }
 
+/// The watch shows a write before its answer comes: edits after it are seen at once all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_comes_after_the_watch() {
+    let world = World::start();
+    world.watches().await;
+    let on = On::verb(Verb::Patch).resource("servicel2statuses/status").times(1);
+    let rule = world.weather.add(on, Fault::SlowAnswer(Duration::from_secs(1)));
+    world.show(&[("web", &[])]);
+    rule.hit(1).await;
+    world.stores(&["n1 shop/web []"]).await;
+    let name = world.api.all::<ServiceL2Status>()[0].name_any();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let started = Instant::now();
+    world.api.put(object(&name, "n1", "web", "u1", &status("n1", "web", &["eth9"])));
+    world.stores(&["n1 shop/web []"]).await;
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    world.end().await;
+}
+
 /// A Service whose object cannot be written is in nobody's way, and it is not tried without end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_fails_for_ever_delays_no_other() {
