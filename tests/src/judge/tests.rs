@@ -102,6 +102,7 @@ fn two_owners_at_once() {
     let [Overlap { from, to, owners }] = verdict.overlaps.as_slice() else { panic!("{verdict}") };
     assert_eq!((*from, *to, owners.len()), (tenths(1002), tenths(1952), 2), "{verdict}");
     assert_eq!(verdict.time_of_two(), Duration::from_millis(95), "{verdict}");
+    assert_eq!(verdict.holders(), ["node1"], "the second never had it alone: {verdict}");
     assert!(verdict.to_string().contains("BOTH") && verdict.to_string().contains("TWO HAVE IT"), "{verdict}");
 }
 
@@ -125,6 +126,7 @@ fn owners_that_take_turns_are_two() {
     story.run(120, 200, &[1]);
     let verdict = story.verdict();
     assert_eq!(verdict.course(), ["node1", "node2", "node1"]);
+    assert_eq!(verdict.holders(), ["node1"]);
     let [Overlap { from, to, .. }] = verdict.overlaps.as_slice() else { panic!("{verdict}") };
     assert_eq!((*from, *to), (Duration::from_millis(100), Duration::from_millis(120)), "{verdict}");
 
@@ -133,7 +135,8 @@ fn owners_that_take_turns_are_two() {
     story.run(0, 100, &[1]);
     story.run(100, 300, &[2]);
     story.run(300, 400, &[1]);
-    assert_eq!(story.verdict().overlaps, [], "{}", story.verdict());
+    let verdict = story.verdict();
+    assert_eq!((verdict.overlaps.len(), verdict.holders().len()), (0, 3), "{verdict}");
 }
 
 #[test]
