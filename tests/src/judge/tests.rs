@@ -194,6 +194,17 @@ fn a_stale_announcement_by_the_old_owner() {
 }
 
 #[test]
+fn who_announces_and_then_answers_has_it_though_the_other_answered_once_more() {
+    let mut story = Story::default();
+    story.run(0, 100, &[1]);
+    story.announce(2, 990);
+    story.run(100, 110, &[1]);
+    story.run(110, 300, &[2]);
+    let verdict = story.verdict();
+    assert_eq!((verdict.stale.len(), verdict.holders()), (0, vec!["node1", "node2"]), "{verdict}");
+}
+
+#[test]
 fn a_late_answer_is_a_short_silence_and_no_second_owner() {
     let mut story = Story::default();
     story.run(0, 100, &[1]);
@@ -216,6 +227,11 @@ fn each_asker_is_owed_its_own_answer() {
     }
     let verdict = story.verdict();
     assert_eq!(verdict.counts(), (200, 100), "{verdict}");
+    let silent = mac(102);
+    assert!(
+        verdict.questions.iter().all(|asked| asked.answers.is_empty() == (asked.asker == silent)),
+        "{verdict}"
+    );
     assert_eq!(verdict.longest_silence, Duration::from_millis(495), "the other asker's: {verdict}");
 }
 
@@ -233,8 +249,8 @@ fn other_networks_other_addresses_other_times_and_probes_do_not_count() {
     let verdict = story.verdict();
     assert_eq!((verdict.course(), verdict.counts()), (vec!["node1"], (20, 0)), "{verdict}");
     assert!(story.verdict_of([10, 10, 0, 121]).questions.is_empty());
-    let part = Verdict::of(&story.0, VIP.into(), Network::Lan, tenths(500), tenths(990));
-    assert_eq!(part.counts(), (10, 0), "{part}");
+    let part = Verdict::of(&story.0, VIP.into(), Network::Lan, tenths(500), tenths(749));
+    assert_eq!(part.counts(), (5, 0), "{part}");
 }
 
 #[test]
