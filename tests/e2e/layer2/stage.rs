@@ -13,7 +13,7 @@ use ferrolb_tests::lab::network::Network;
 use ferrolb_tests::lab::progress::wait;
 use ferrolb_tests::lab::{Lab, LabError, process};
 use ferrolb_tests::scene::{NewService, Scene, election_order};
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::{in_cluster, on_wire};
@@ -264,17 +264,18 @@ impl Stage {
         Ok(marked)
     }
 
-    /// Says that the network of a node is not available, until the guard is dropped.
+    /// Says that the network of a node is not available. The condition is removed when the guard is dropped.
     pub(crate) fn network_unavailable(&self, node: &str) -> Result<Marked, LabError> {
-        let patch = |status: &str| {
-            let condition = json!({"type": "NetworkUnavailable", "status": status, "reason": "Test"});
-            let patch = json!({"status": {"conditions": [condition]}}).to_string();
-            let arguments = ["patch", "node", node, "--subresource=status", "--type=strategic", "-p", &patch];
-            arguments.map(str::to_owned).to_vec()
-        };
-        let marked = Marked { lab: self.lab.clone(), undo: patch("False") };
-        process::run(self.lab.kubectl().args(patch("True")))?;
+        let removal = condition(node, json!({"type": "NetworkUnavailable", "$patch": "delete"}));
+        let marked = Marked { lab: self.lab.clone(), undo: removal };
+        self.network_condition(node, "True")?;
         Ok(marked)
+    }
+
+    /// Sets the condition NetworkUnavailable of a node.
+    pub(crate) fn network_condition(&self, node: &str, status: &str) -> Result<(), LabError> {
+        let set = condition(node, json!({"type": "NetworkUnavailable", "status": status, "reason": "Test"}));
+        process::run(self.lab.kubectl().args(set)).map(|_| ())
     }
 
     /// Changes a label of a Service; `None` removes it.
@@ -315,11 +316,13 @@ impl Stage {
         })
         .await
     }
+}
 
-    /// The nodes, to be read and written.
-    pub(crate) fn nodes(&self) -> Api<k8s_openapi::api::core::v1::Node> {
-        Api::all(self.scene.client.clone())
-    }
+/// What kubectl is told to merge this into the conditions of a node.
+fn condition(node: &str, condition: Value) -> Vec<String> {
+    let patch = json!({"status": {"conditions": [condition]}}).to_string();
+    let arguments = ["patch", "node", node, "--subresource=status", "--type=strategic", "-p", &patch];
+    arguments.map(str::to_owned).to_vec()
 }
 
 /// Something about a node that ends with this.
@@ -366,7 +369,7 @@ impl Watch {
         let verdicts = self.end()?;
         let verdict =
             verdicts.into_iter().next().ok_or_else(|| LabError::State("nothing was watched".into()))?;
-        assert_eq!(steps(&verdict), course, "{verdict}");
+        assert_eq!(verdict.holders(), course, "{verdict}");
         assert!(verdict.longest_silence < MOVE, "silence\n{verdict}");
         assert!(
             verdict.overlaps.iter().all(|overlap| overlap.to - overlap.from < MOVE),
@@ -383,15 +386,6 @@ impl Watch {
         eprintln!("{}", Figures(&verdict));
         Ok(verdict)
     }
-}
-
-/// The course without the moments in which two answered.
-fn steps(verdict: &Verdict) -> Vec<&str> {
-    let single = verdict.stints.iter().filter(|stint| stint.owners.len() == 1);
-    let mut steps: Vec<&str> =
-        single.flat_map(|stint| &stint.owners).map(|owner| owner.host.as_str()).collect();
-    steps.dedup();
-    steps
 }
 
 struct Figures<'a>(&'a Verdict);

@@ -102,6 +102,7 @@ fn two_owners_at_once() {
     let [Overlap { from, to, owners }] = verdict.overlaps.as_slice() else { panic!("{verdict}") };
     assert_eq!((*from, *to, owners.len()), (tenths(1002), tenths(1952), 2), "{verdict}");
     assert_eq!(verdict.time_of_two(), Duration::from_millis(95), "{verdict}");
+    assert_eq!(verdict.holders(), ["node1"], "the second never had it alone: {verdict}");
     assert!(verdict.to_string().contains("BOTH") && verdict.to_string().contains("TWO HAVE IT"), "{verdict}");
 }
 
@@ -125,6 +126,7 @@ fn owners_that_take_turns_are_two() {
     story.run(120, 200, &[1]);
     let verdict = story.verdict();
     assert_eq!(verdict.course(), ["node1", "node2", "node1"]);
+    assert_eq!(verdict.holders(), ["node1"]);
     let [Overlap { from, to, .. }] = verdict.overlaps.as_slice() else { panic!("{verdict}") };
     assert_eq!((*from, *to), (Duration::from_millis(100), Duration::from_millis(120)), "{verdict}");
 
@@ -133,7 +135,8 @@ fn owners_that_take_turns_are_two() {
     story.run(0, 100, &[1]);
     story.run(100, 300, &[2]);
     story.run(300, 400, &[1]);
-    assert_eq!(story.verdict().overlaps, [], "{}", story.verdict());
+    let verdict = story.verdict();
+    assert_eq!((verdict.overlaps.len(), verdict.holders().len()), (0, 3), "{verdict}");
 }
 
 #[test]
@@ -191,6 +194,17 @@ fn a_stale_announcement_by_the_old_owner() {
 }
 
 #[test]
+fn who_announces_and_then_answers_has_it_though_the_other_answered_once_more() {
+    let mut story = Story::default();
+    story.run(0, 100, &[1]);
+    story.announce(2, 990);
+    story.run(100, 110, &[1]);
+    story.run(110, 300, &[2]);
+    let verdict = story.verdict();
+    assert_eq!((verdict.stale.len(), verdict.holders()), (0, vec!["node1", "node2"]), "{verdict}");
+}
+
+#[test]
 fn a_late_answer_is_a_short_silence_and_no_second_owner() {
     let mut story = Story::default();
     story.run(0, 100, &[1]);
@@ -213,6 +227,11 @@ fn each_asker_is_owed_its_own_answer() {
     }
     let verdict = story.verdict();
     assert_eq!(verdict.counts(), (200, 100), "{verdict}");
+    let silent = mac(102);
+    assert!(
+        verdict.questions.iter().all(|asked| asked.answers.is_empty() == (asked.asker == silent)),
+        "{verdict}"
+    );
     assert_eq!(verdict.longest_silence, Duration::from_millis(495), "the other asker's: {verdict}");
 }
 
@@ -230,8 +249,8 @@ fn other_networks_other_addresses_other_times_and_probes_do_not_count() {
     let verdict = story.verdict();
     assert_eq!((verdict.course(), verdict.counts()), (vec!["node1"], (20, 0)), "{verdict}");
     assert!(story.verdict_of([10, 10, 0, 121]).questions.is_empty());
-    let part = Verdict::of(&story.0, VIP.into(), Network::Lan, tenths(500), tenths(990));
-    assert_eq!(part.counts(), (10, 0), "{part}");
+    let part = Verdict::of(&story.0, VIP.into(), Network::Lan, tenths(500), tenths(749));
+    assert_eq!(part.counts(), (5, 0), "{part}");
 }
 
 #[test]

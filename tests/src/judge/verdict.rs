@@ -196,6 +196,18 @@ impl Verdict {
         course
     }
 
+    /// The hosts that had the address alone, one after the other: as [`Verdict::course`], without the moments in which
+    /// two had it.
+    pub fn holders(&self) -> Vec<&str> {
+        let within =
+            |at: Duration| self.overlaps.iter().any(|overlap| (overlap.from..overlap.to).contains(&at));
+        let alone = self.stints.iter().filter(|stint| stint.owners.len() == 1 && !within(stint.from));
+        let mut holders: Vec<&str> =
+            alone.flat_map(|stint| &stint.owners).map(|owner| owner.host.as_str()).collect();
+        holders.dedup();
+        holders
+    }
+
     /// How long two had the address, in all.
     pub fn time_of_two(&self) -> Duration {
         self.overlaps.iter().map(|overlap| overlap.to.saturating_sub(overlap.from)).sum()
