@@ -136,7 +136,8 @@ fn owners_that_take_turns_are_two() {
     story.run(100, 300, &[2]);
     story.run(300, 400, &[1]);
     let verdict = story.verdict();
-    assert_eq!((verdict.overlaps.len(), verdict.holders().len()), (0, 3), "{verdict}");
+    let steps = [("node1", tenths(0)), ("node2", tenths(1000)), ("node1", tenths(3000))];
+    assert_eq!((verdict.overlaps.len(), verdict.steps()), (0, steps.to_vec()), "{verdict}");
 }
 
 #[test]

@@ -203,13 +203,19 @@ impl Verdict {
     /// The hosts that had the address alone, one after the other: as [`Verdict::course`], without the moments in which
     /// two had it.
     pub fn holders(&self) -> Vec<&str> {
+        self.steps().into_iter().map(|(host, _)| host).collect()
+    }
+
+    /// The same, each with the question of which its time begins.
+    pub fn steps(&self) -> Vec<(&str, Duration)> {
         let within =
             |at: Duration| self.overlaps.iter().any(|overlap| (overlap.from..overlap.to).contains(&at));
         let alone = self.stints.iter().filter(|stint| stint.owners.len() == 1 && !within(stint.from));
-        let mut holders: Vec<&str> =
-            alone.flat_map(|stint| &stint.owners).map(|owner| owner.host.as_str()).collect();
-        holders.dedup();
-        holders
+        let mut steps: Vec<(&str, Duration)> = alone
+            .flat_map(|stint| stint.owners.iter().map(|owner| (owner.host.as_str(), stint.from)))
+            .collect();
+        steps.dedup_by_key(|(host, _)| *host);
+        steps
     }
 
     /// How long two had the address, in all.
