@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use ferrolb_tests::host::Host;
-use ferrolb_tests::judge::{Judge, Prober, Seen, Verdict};
+use ferrolb_tests::judge::{Form, Judge, Prober, Seen, Verdict};
 use ferrolb_tests::lab::network::Network;
 use ferrolb_tests::lab::progress::wait;
 use ferrolb_tests::lab::{Lab, LabError, process};
@@ -376,12 +376,22 @@ impl Watch {
             "two had it\n{verdict}"
         );
         assert!(verdict.stale.is_empty(), "{verdict}");
-        for node in &course[1..] {
-            let announced =
-                verdict.first_announcement(node).unwrap_or_else(|| panic!("{node} is silent\n{verdict}"));
-            let answered = verdict.first_answer(node).unwrap_or_default();
-            let apart = announced.at.max(answered) - announced.at.min(answered);
-            assert!(apart < MOVE, "{node} announced {apart:?} apart from its first answer\n{verdict}");
+        for (node, at) in verdict.steps().into_iter().skip(1) {
+            let near = at.saturating_sub(MOVE)..at + MOVE;
+            let said = verdict
+                .announcements
+                .iter()
+                .filter(|said| said.owner.host == node && near.contains(&said.at));
+            let forms: BTreeSet<Form> = said.map(|said| said.form).collect();
+            let wanted: &[Form] = match verdict.address {
+                IpAddr::V4(_) => &[Form::Request, Form::Reply { moves: true }],
+                IpAddr::V6(_) => &[Form::Advertisement { overrides: true }],
+            };
+            let all = wanted.iter().all(|form| forms.contains(form));
+            assert!(
+                all,
+                "{node} had it from {at:?} on and announced it by {forms:?} instead of {wanted:?}\n{verdict}"
+            );
         }
         eprintln!("{}", Figures(&verdict));
         Ok(verdict)

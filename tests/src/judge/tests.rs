@@ -136,7 +136,8 @@ fn owners_that_take_turns_are_two() {
     story.run(100, 300, &[2]);
     story.run(300, 400, &[1]);
     let verdict = story.verdict();
-    assert_eq!((verdict.overlaps.len(), verdict.holders().len()), (0, 3), "{verdict}");
+    let steps = [("node1", tenths(0)), ("node2", tenths(1000)), ("node1", tenths(3000))];
+    assert_eq!((verdict.overlaps.len(), verdict.steps()), (0, steps.to_vec()), "{verdict}");
 }
 
 #[test]
@@ -232,7 +233,22 @@ fn each_asker_is_owed_its_own_answer() {
         verdict.questions.iter().all(|asked| asked.answers.is_empty() == (asked.asker == silent)),
         "{verdict}"
     );
-    assert_eq!(verdict.longest_silence, Duration::from_millis(495), "the other asker's: {verdict}");
+    assert_eq!(verdict.longest_silence, tenths(4952), "the other asker's: {verdict}");
+}
+
+#[test]
+fn who_asks_seldom_does_not_make_a_silence_long() {
+    let mut story = Story::default();
+    story.run(0, 100, &[1]);
+    story.question_of(102, 1001);
+    story.run(105, 115, &[]);
+    story.run(115, 400, &[2]);
+    story.question_of(102, 4001);
+    let verdict = story.verdict();
+    // From the seldom asker's question on, as nobody else asked then.
+    assert_eq!((verdict.silent_at, verdict.longest_silence), (tenths(1001), tenths(151)), "{verdict}");
+    // Its last question is all that there is, so no more is known.
+    assert_eq!(verdict.counts().1, 4, "{verdict}");
 }
 
 #[test]

@@ -14,6 +14,9 @@ const FLICKER: Duration = Duration::from_millis(100);
 /// Who announces an address answers for it within so long, or does not have it.
 const FOLLOWS: Duration = Duration::from_millis(100);
 
+/// Who asks again only after more than this does not know how long nobody would have answered.
+const SELDOM: Duration = Duration::from_millis(50);
+
 /// Who says that an address is his.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner {
@@ -106,8 +109,9 @@ pub struct Verdict {
     pub stints: Vec<Stint>,
     /// When two answered.
     pub overlaps: Vec<Overlap>,
-    /// The longest time from a question that nobody answered to the next answer that the asker got, or to its last
-    /// question. It is never less than the longest time that an answer took.
+    /// The longest time from a question that nobody answered to the next answer that its asker got; that anybody got,
+    /// if the asker did not ask again soon; to the last question, if nobody got any. It is never less than the longest
+    /// time that an answer took.
     pub longest_silence: Duration,
     /// When that began.
     pub silent_at: Duration,
@@ -199,13 +203,19 @@ impl Verdict {
     /// The hosts that had the address alone, one after the other: as [`Verdict::course`], without the moments in which
     /// two had it.
     pub fn holders(&self) -> Vec<&str> {
+        self.steps().into_iter().map(|(host, _)| host).collect()
+    }
+
+    /// The same, each with the question of which its time begins.
+    pub fn steps(&self) -> Vec<(&str, Duration)> {
         let within =
             |at: Duration| self.overlaps.iter().any(|overlap| (overlap.from..overlap.to).contains(&at));
         let alone = self.stints.iter().filter(|stint| stint.owners.len() == 1 && !within(stint.from));
-        let mut holders: Vec<&str> =
-            alone.flat_map(|stint| &stint.owners).map(|owner| owner.host.as_str()).collect();
-        holders.dedup();
-        holders
+        let mut steps: Vec<(&str, Duration)> = alone
+            .flat_map(|stint| stint.owners.iter().map(|owner| (owner.host.as_str(), stint.from)))
+            .collect();
+        steps.dedup_by_key(|(host, _)| *host);
+        steps
     }
 
     /// How long two had the address, in all.
@@ -307,25 +317,32 @@ fn overlaps(questions: &[Question], stints: &[Stint]) -> Vec<Overlap> {
 
 /// The longest silence, and when it began.
 fn silence(questions: &[Question]) -> (Duration, Duration) {
-    let (mut longest, mut began) = (Duration::ZERO, Duration::ZERO);
-    let mut close = |open: Duration, end: Duration| {
-        if end.saturating_sub(open) > longest {
-            (longest, began) = (end.saturating_sub(open), open);
-        }
-    };
-    // For each asker: the first question without an answer, and the last question.
-    let mut waiting: BTreeMap<[u8; 6], (Option<Duration>, Duration)> = BTreeMap::new();
+    let end = questions.last().map(|question| question.at).unwrap_or_default();
+    let mut answers: Vec<Duration> =
+        questions.iter().flat_map(|question| &question.answers).map(|(at, _)| *at).collect();
+    answers.sort();
+    let mut by_asker: BTreeMap<[u8; 6], Vec<&Question>> = BTreeMap::new();
     for question in questions {
-        let (open, last) = waiting.entry(question.asker.octets()).or_default();
-        *last = question.at;
-        let since = *open.get_or_insert(question.at);
-        if let Some(first) = question.answers.iter().map(|(at, _)| *at).min() {
-            close(since, first);
-            *open = None;
-        }
+        by_asker.entry(question.asker.octets()).or_default().push(question);
     }
-    for (open, last) in waiting.into_values() {
-        close(open.unwrap_or(last), last);
+    let (mut longest, mut began) = (Duration::ZERO, Duration::ZERO);
+    for asked in by_asker.values() {
+        let mut open = None;
+        for (index, question) in asked.iter().enumerate() {
+            let since = *open.get_or_insert(question.at);
+            let next = asked.get(index + 1).filter(|next| next.at - question.at <= SELDOM);
+            let until = match (question.answers.iter().map(|(at, _)| *at).min(), next) {
+                (Some(answer), _) => answer,
+                (None, Some(_)) => continue,
+                (None, None) => {
+                    answers[answers.partition_point(|at| *at < question.at)..].first().copied().unwrap_or(end)
+                }
+            };
+            open = None;
+            if until.saturating_sub(since) > longest {
+                (longest, began) = (until.saturating_sub(since), since);
+            }
+        }
     }
     (longest, began)
 }
