@@ -1,7 +1,12 @@
 //! What has to hold for any frame. The fuzz targets call these functions, and so does `crds/tests/fuzz.rs`, on random
 //! frames, with a stable compiler.
 
-use ferrolb_core::wire::{Mac, arp, ndp};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ferrolb_core::announce::{Announcer, Effect, Ignored, Link, LinkIndex};
+use ferrolb_core::election::Interfaces;
+use ferrolb_core::wire::{Mac, arp, is_ndp, ndp};
 
 /// Our own address in the answers.
 const OURS: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
@@ -100,4 +105,57 @@ fn sum(frame: &[u8]) -> u16 {
 
 fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+/// The whole way of a received frame: what an announcer with two links and an address of each family sends back.
+///
+/// 1. It is ignored for a reason that is a word; always, on a link that is not known.
+/// 2. Or it asks for an address that is ours on that link, and the answer speaks for that address, with the link's MAC.
+/// 3. An address that was taken away is never answered for.
+pub(crate) fn receive(data: &[u8]) {
+    let (here, there) = (LinkIndex(2), LinkIndex(3));
+    let link = |name: &str, mac| Link { name: name.to_owned(), mac, ups: 0, ipv6: true };
+    let addresses: [IpAddr; 2] = [[10, 0, 0, 1].into(), [0xfd00, 0, 0, 0, 0, 0, 0, 1].into()];
+    let now = Duration::ZERO;
+    let mut announcer = Announcer::new(None);
+    announcer.handle_links([(here, link("here", OURS)), (there, link("there", OTHERS))].into(), now);
+    for address in addresses {
+        announcer.desire(address, Some(Interfaces::Only(["here".to_owned()].into())), now);
+    }
+    for (on, ours) in [(here, true), (there, false), (LinkIndex(9), false)] {
+        match announcer.handle_frame(on, data) {
+            Err(why) => assert!(is_word(&why.to_string()), "{why}"),
+            Ok(answer) => {
+                assert!(ours && addresses.contains(&answer.address), "{answer:?}");
+                let (mac, told) = spoken(&answer.frame);
+                assert_eq!((mac, told), (OURS, answer.address));
+            }
+        }
+    }
+    assert_eq!(announcer.handle_frame(LinkIndex(9), data), Err(Ignored::UnknownLink));
+    for address in addresses {
+        announcer.desire(address, None, now);
+    }
+    assert!(announcer.handle_frame(here, data).is_err());
+    while let Some(effect) = announcer.next_effect(now) {
+        assert!(!matches!(effect, Effect::Send { .. }), "{effect:?}");
+    }
+}
+
+/// The address of the other link.
+const OTHERS: Mac = Mac([0x02, 0, 0, 0, 0, 0x02]);
+
+/// The station that a frame of ours names, and the address.
+fn spoken(frame: &[u8]) -> (Mac, IpAddr) {
+    if is_ndp(frame) {
+        match ndp::Message::parse(frame) {
+            Ok(ndp::Message::Advertisement(told)) => {
+                (told.link_layer.unwrap_or(Mac::ZERO), told.target.into())
+            }
+            other => panic!("{other:?}"),
+        }
+    } else {
+        let packet = arp::Packet::parse(frame).expect("what we send can be read");
+        (packet.sender.mac, packet.sender.ip.into())
+    }
 }

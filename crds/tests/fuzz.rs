@@ -221,3 +221,29 @@ fn any_frame_is_neighbour_discovery_or_refused() {
     let right: Vec<&[u8]> = right.iter().map(Vec::as_slice).collect();
     drive("neighbour discovery", 300_000, |random| frame(random, &right), wire::ndp);
 }
+
+#[test]
+fn any_received_frame_is_answered_rightly_or_ignored() {
+    let client = Mac([0x02, 0, 0, 0, 0, 0x99]);
+    let asked = arp::Packet {
+        destination: Mac::BROADCAST,
+        source: client,
+        operation: arp::Operation::Request,
+        sender: arp::Host { mac: client, ip: [10, 0, 0, 9].into() },
+        target: arp::Host { mac: Mac::ZERO, ip: [10, 0, 0, 1].into() },
+    }
+    .build();
+    let target = [0xfd00, 0, 0, 0, 0, 0, 0, 1].into();
+    let recipient = ndp::solicited_node(target);
+    let solicited = ndp::Solicitation {
+        destination: ndp::group_mac(recipient),
+        source: client,
+        sender: [0xfe80, 0, 0, 0, 0, 0, 0, 9].into(),
+        recipient,
+        target,
+        link_layer: Some(client),
+    }
+    .build();
+    let right: [&[u8]; 2] = [&asked, &solicited];
+    drive("received frames", 100_000, |random| frame(random, &right), wire::receive);
+}

@@ -3,48 +3,23 @@
 
 #![allow(clippy::unwrap_used, reason = "a step that fails ends the test")]
 
+#[allow(dead_code, reason = "other tests use the rest")]
 mod support;
 
 use std::future::poll_fn;
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use ferrolb_core::announce::{Cover, LinkIndex};
-use ferrolb_core::election::{Announcement, Change, Holder as Service, Interfaces, Lost};
-use ferrolb_core::service::ServiceKey;
+use ferrolb_core::announce::Cover;
 use ferrolb_core::wire::Mac;
-use ferrolb_core::wire::arp::{Host, Operation, Packet, announcement};
+use ferrolb_core::wire::arp::{Host, Operation, Packet};
 use ferrolb_core::wire::ndp;
-use ferrolb_runtime::Readiness;
-use ferrolb_speaker::announcing::{self, Parts};
-use ferrolb_speaker::cluster::News;
-use ferrolb_speaker::links::{self, DEFAULT_EXCLUDED};
-use ferrolb_speaker::metrics::Metrics;
-use ferrolb_speaker::report::Report;
 use ferrolb_speaker::socket::{Datalink, FRAME, PacketSockets, Port, filter};
 use socket2::SockFilter;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
+use support::node::*;
 use support::*;
-
-const VIP: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
-const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1);
-const CLIENT_IP6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 2);
-const CLIENT_IP: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
-
-fn request(target: Ipv4Addr) -> Packet {
-    Packet {
-        destination: Mac::BROADCAST,
-        source: CLIENT,
-        operation: Operation::Request,
-        sender: Host { mac: CLIENT, ip: CLIENT_IP },
-        target: Host { mac: Mac::ZERO, ip: target },
-    }
-}
 
 fn tagged(packet: &Packet, tag: u16) -> Vec<u8> {
     let mut frame = packet.build();
@@ -137,152 +112,6 @@ fn only_what_concerns_the_pools_passes_the_filter() {
     });
 }
 
-/// What the client's thread asks of the node's.
-enum Order {
-    Elect(&'static str),
-    Link(bool),
-    Mac(Mac),
-    Delete,
-    Plug,
-    /// Waits until an address is announced, or is not.
-    Await(bool),
-    /// Waits until the program is ready.
-    AwaitReady,
-    /// Ends the program; the namespace stays.
-    End,
-}
-
-/// The speaker without its API server, in a namespace of its own: links from netlink, real sockets. Its
-/// thread and its namespace end when it is dropped.
-struct Node {
-    orders: tokio::sync::mpsc::UnboundedSender<Order>,
-    done: mpsc::Receiver<()>,
-}
-
-impl Node {
-    /// Starts it, with a cable to the calling thread's namespace.
-    fn start() -> Node {
-        let (orders, inbox) = tokio::sync::mpsc::unbounded_channel();
-        let (done_out, done) = mpsc::channel();
-        let client = this_namespace();
-        std::thread::spawn(move || {
-            enter_namespace().expect("the client's thread could, too");
-            on_this_thread(node(client, inbox, done_out));
-        });
-        let node = Node { orders, done };
-        node.wait();
-        node
-    }
-
-    fn tell(&self, order: Order) {
-        self.orders.send(order).unwrap();
-        self.wait();
-    }
-
-    fn wait(&self) {
-        self.done.recv_timeout(PATIENCE * 2).expect("the node's thread goes on");
-    }
-}
-
-fn news(owner: &str) -> News {
-    let service = Service { key: Arc::new(ServiceKey::new("shop", "web")), uid: "".into() };
-    let announcement = Announcement { interfaces: Interfaces::All, services: vec![service], eligible: 2 };
-    let ours = if owner == "node-1" { Ok(announcement) } else { Err(Lost::To(owner.to_owned())) };
-    let changes = [VIP.into(), VIP6.into()].map(|address| Change { address, ours: ours.clone() });
-    let cover = Cover::of(&["10.9.0.0/28".parse().unwrap(), "fd09::/120".parse().unwrap()]);
-    News { changes: changes.into(), cover: Some(cover) }
-}
-
-fn announced(metrics: &Metrics) -> bool {
-    let (mut registry, mut text) = (prometheus_client::registry::Registry::default(), String::new());
-    metrics.register(&mut registry);
-    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-    text.contains("metallb_speaker_announced{")
-}
-
-async fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
-async fn node(
-    client: std::fs::File,
-    mut orders: tokio::sync::mpsc::UnboundedReceiver<Order>,
-    done: mpsc::Sender<()>,
-) {
-    let handle = netlink();
-    let mut lan = plug(&handle, &client).await;
-    let (metrics, shutdown, readiness) =
-        (Metrics::new("node-1"), CancellationToken::new(), Readiness::default());
-    let (told, coming) = tokio::sync::mpsc::unbounded_channel();
-    let (standings, _standing) = tokio::sync::mpsc::unbounded_channel();
-    let (found, links) = watch::channel(None);
-    let following =
-        links::follow(DEFAULT_EXCLUDED.parse().unwrap(), found, metrics.clone(), shutdown.clone());
-    let announcing = announcing::run(Parts {
-        datalink: PacketSockets,
-        news: coming,
-        links,
-        report: Report::new(metrics.clone(), standings),
-        metrics: metrics.clone(),
-        refresh: None,
-        ready: readiness.token("packet sockets"),
-        clock: ferrolb_runtime::now,
-        shutdown: shutdown.clone(),
-    });
-    let mut tasks = Some((tokio::task::spawn_local(following), tokio::task::spawn_local(announcing)));
-    done.send(()).unwrap();
-    while let Some(order) = orders.recv().await {
-        match order {
-            Order::Elect(owner) => told.send(news(owner)).unwrap(),
-            Order::Link(up) => {
-                change(&handle, lan, |link| if up { link.up() } else { link.down() }).await;
-            }
-            Order::Mac(mac) => change(&handle, lan, |link| link.address(mac.0.into())).await,
-            Order::Delete => handle.link().del(lan.0).execute().await.unwrap(),
-            Order::Plug => lan = plug(&handle, &client).await,
-            Order::Await(expected) => {
-                wait_until("announcing", || announced(&metrics) == expected).await;
-            }
-            Order::AwaitReady => wait_until("ready", || readiness.waiting().is_empty()).await,
-            Order::End => {
-                shutdown.cancel();
-                let (following, announcing) = tasks.take().expect("it ends once");
-                following.await.unwrap();
-                announcing.await.unwrap();
-            }
-        }
-        done.send(()).unwrap();
-    }
-}
-
-/// Brings the client's end of the cable up, with an address of the VIP's network.
-async fn client(handle: &rtnetlink::Handle) -> LinkIndex {
-    let out = find(handle, "out").await;
-    handle.address().add(out.0, CLIENT_IP.into(), 24).execute().await.unwrap();
-    change(handle, out, rtnetlink::LinkMessageBuilder::up).await;
-    out
-}
-
-/// Waits until the client's kernel has this MAC for the address.
-async fn learned(handle: &rtnetlink::Handle, address: IpAddr, mac: Mac) {
-    let deadline = Instant::now() + PATIENCE;
-    while neighbour(handle, address).await != Some(mac) {
-        assert!(Instant::now() < deadline, "the client has {:?}", neighbour(handle, address).await);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// Waits for one whole announcement: both forms, in their order.
-fn round(tap: &Tap, mac: Mac) {
-    for form in announcement(mac, VIP) {
-        tap.expect("an announcement", |packet| *packet == form);
-    }
-}
-
 #[test]
 fn the_owner_answers_and_announces_and_a_former_owner_is_silent() {
     if enter_namespace().is_none() {
@@ -326,56 +155,6 @@ fn the_owner_answers_and_announces_and_a_former_owner_is_silent() {
         tap.from(NODE, Duration::from_millis(50));
         tap.send(&request(VIP).build());
         assert_eq!(tap.from(NODE, Duration::from_millis(300)), []);
-    });
-}
-
-#[test]
-fn a_link_that_changes_is_followed_at_once() {
-    if enter_namespace().is_none() {
-        return;
-    }
-    on_this_thread(async {
-        let node = Node::start();
-        let handle = netlink();
-        let tap = Tap::on(client(&handle).await);
-        node.tell(Order::Elect("node-1"));
-        round(&tap, NODE);
-
-        node.tell(Order::Link(false));
-        node.tell(Order::Await(false));
-        let began = Instant::now();
-        node.tell(Order::Link(true));
-        round(&tap, NODE);
-        let up = began.elapsed();
-
-        // Down and up again before anybody could look. The next round would come after 1.1 s only.
-        let began = Instant::now();
-        node.tell(Order::Link(false));
-        node.tell(Order::Link(true));
-        round(&tap, NODE);
-        let flap = began.elapsed();
-
-        let other = Mac([0x02, 0, 0, 0, 0, 0x55]);
-        let began = Instant::now();
-        node.tell(Order::Mac(other));
-        round(&tap, other);
-        let changed = began.elapsed();
-        assert_eq!(tap.ask(&request(VIP)), request(VIP).answer(other));
-
-        for (what, time) in [("up", up), ("flap", flap), ("MAC", changed)] {
-            println!("{what}: announced after {time:?}");
-            // Not with the next round, which is more than a second later.
-            assert!(time < Duration::from_secs(1), "{what}: announced after {time:?}");
-        }
-
-        // Deleted and made anew.
-        node.tell(Order::Delete);
-        node.tell(Order::Await(false));
-        node.tell(Order::Plug);
-        let tap = Tap::on(client(&handle).await);
-        node.tell(Order::Await(true));
-        assert_eq!(tap.ask(&request(VIP)), request(VIP).answer(NODE));
-        node.tell(Order::End);
     });
 }
 
@@ -442,7 +221,7 @@ fn neighbour_discovery_with_a_real_kernel() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
 
-        remove(&handle, VIP6).await;
+        remove(&handle, VIP6.into()).await;
 
         // A link that was down is joined and announced on anew, with whatever MAC it has.
         let other = Mac([0x02, 0, 0, 0, 0, 0x55]);
@@ -459,6 +238,81 @@ fn neighbour_discovery_with_a_real_kernel() {
             let _ = socket.send_to(b"?", (VIP6, 9));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        node.tell(Order::End);
+    });
+}
+
+#[test]
+fn bad_frames_are_not_answered_and_counted_by_their_reason() {
+    if enter_namespace().is_none() {
+        return;
+    }
+    on_this_thread(async {
+        let node = Node::start();
+        let handle = netlink();
+        let tap = Tap::on(client(&handle).await);
+        node.tell(Order::AwaitReady);
+        node.tell(Order::Elect("node-1"));
+        round(&tap, NODE);
+        assert_eq!(tap.ask(&request(VIP)), request(VIP).answer(NODE));
+        tap.from(NODE, Duration::from_millis(50));
+
+        let good = request(VIP);
+        let group = Mac([0x01, 0, 0x5e, 0, 0, 1]);
+        let altered = |at: usize, bytes: &[u8]| {
+            let mut frame = good.build();
+            frame[at..at + bytes.len()].copy_from_slice(bytes);
+            frame
+        };
+        let solicited = ndp::Solicitation {
+            destination: ndp::group_mac(ndp::solicited_node(VIP6)),
+            source: CLIENT,
+            sender: CLIENT_IP6,
+            recipient: ndp::solicited_node(VIP6),
+            target: VIP6,
+            link_layer: Some(CLIENT),
+        };
+        let six = |at: usize, byte: u8| {
+            let mut frame = solicited.build();
+            frame[at] = byte;
+            frame
+        };
+        // What the kernel's filter lets pass is counted; the rest never arrives.
+        let cases = [
+            ("short", good.build()[..41].to_vec(), None),
+            ("long", [good.build(), vec![0xa5; 400]].concat(), Some("answered")),
+            ("hardware type", altered(14, &[0, 6]), Some("hardware_type")),
+            ("protocol type", altered(16, &[0x86, 0xdd]), Some("protocol_type")),
+            ("address lengths", altered(18, &[8, 4]), Some("address_lengths")),
+            ("operation 3", altered(20, &[0, 3]), None),
+            ("a group as sender", altered(22, &group.0), Some("sender_mac")),
+            ("all as sender", altered(22, &[0xff; 6]), Some("sender_mac")),
+            ("nobody as sender", altered(22, &[0; 6]), Some("sender_mac")),
+            ("our own MAC as sender", altered(22, &NODE.0), Some("own")),
+            ("our own MAC as source", altered(6, &NODE.0), Some("own")),
+            ("in VLAN 7", tagged(&good, 7), None),
+            ("a reply", altered(20, &[0, 2]), Some("not_a_request")),
+            ("an announcement", altered(28, &VIP.octets()), Some("announcement")),
+            ("another address of the pool", altered(38, &[10, 9, 0, 7]), Some("not_ours")),
+            ("hop limit 64", six(21, 64), Some("hop_limit")),
+            ("a wrong checksum", six(56, 1), Some("checksum")),
+            ("code 1", six(55, 1), Some("icmpv6_code")),
+            ("short", solicited.build()[..60].to_vec(), None),
+        ];
+        for (what, frame, counted) in cases {
+            tap.send(&frame);
+            match counted {
+                Some("answered") => {
+                    assert_eq!(tap.ask(&good), good.answer(NODE), "{what}");
+                    tap.from(NODE, Duration::from_millis(50));
+                }
+                Some(reason) => node.tell(Order::AwaitIgnored(reason)),
+                None => {}
+            }
+            assert_eq!(tap.answers(NODE, Duration::from_millis(30)), 0, "{what} is answered");
+        }
+        // It is all the same to it.
+        assert_eq!(tap.ask(&good), good.answer(NODE));
         node.tell(Order::End);
     });
 }

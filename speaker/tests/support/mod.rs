@@ -1,5 +1,7 @@
 //! Two hosts and a cable between them, made of network namespaces that vanish with their threads.
 
+pub(crate) mod node;
+
 use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv6Addr};
@@ -58,6 +60,11 @@ pub(crate) fn netlink() -> Handle {
 /// Makes the cable: `lan` here, with the node's MAC, and `out` in `other`, with the client's.
 pub(crate) async fn plug(handle: &Handle, other: &File) -> LinkIndex {
     handle.link().add(LinkVeth::new("lan", "out").build()).execute().await.unwrap();
+    connect(handle, other).await
+}
+
+/// Gives a new cable's ends their MACs, and puts one into `other`.
+pub(crate) async fn connect(handle: &Handle, other: &File) -> LinkIndex {
     let (lan, out) = (find(handle, "lan").await, find(handle, "out").await);
     change(handle, lan, |link| link.address(NODE.0.into())).await;
     change(handle, out, |link| link.address(CLIENT.0.into()).setns_by_fd(other.as_raw_fd())).await;
@@ -78,6 +85,13 @@ pub(crate) async fn find(handle: &Handle, name: &str) -> LinkIndex {
     let found: Vec<LinkMessage> =
         handle.link().get().match_name(name.to_owned()).execute().try_collect().await.unwrap();
     LinkIndex(found[0].header.index)
+}
+
+/// The link of this name, if there is one.
+pub(crate) async fn present(handle: &Handle, name: &str) -> Option<LinkIndex> {
+    let found: Result<Vec<LinkMessage>, _> =
+        handle.link().get().match_name(name.to_owned()).execute().try_collect().await;
+    found.ok()?.first().map(|link| LinkIndex(link.header.index))
 }
 
 /// What the kernel of this namespace holds for the MAC of `address`.
@@ -107,10 +121,9 @@ pub(crate) async fn duplicate(handle: &Handle, address: Ipv6Addr) -> bool {
 }
 
 /// Takes an address from this namespace.
-pub(crate) async fn remove(handle: &Handle, address: Ipv6Addr) {
+pub(crate) async fn remove(handle: &Handle, address: IpAddr) {
     let all: Vec<AddressMessage> = handle.address().get().execute().try_collect().await.unwrap();
-    let is =
-        |message: &AddressMessage| message.attributes.contains(&AddressAttribute::Address(address.into()));
+    let is = |message: &AddressMessage| message.attributes.contains(&AddressAttribute::Address(address));
     for message in all.into_iter().filter(is) {
         handle.address().del(message).execute().await.unwrap();
     }
@@ -136,6 +149,17 @@ impl Tap {
         let receiver = everything();
         receiver.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         Tap { receiver, sender: PacketSockets.open(link, &Cover::default()).unwrap() }
+    }
+
+    /// The same where the link may just have gone.
+    pub(crate) fn try_on(link: LinkIndex) -> Option<Tap> {
+        let sender = PacketSockets.open(link, &Cover::default()).ok()?;
+        Some(Tap { receiver: everything(), sender })
+    }
+
+    /// Sends, if the link is still there.
+    pub(crate) fn try_send(&self, frame: &[u8]) -> std::io::Result<()> {
+        self.sender.send(frame)
     }
 
     pub(crate) fn send(&self, frame: &[u8]) {
@@ -178,6 +202,21 @@ impl Tap {
         let mut seen = Vec::new();
         while Instant::now() < deadline {
             seen.extend(self.next().filter(|packet| packet.source == sender));
+        }
+        seen
+    }
+
+    /// How many frames `sender` sends to one station within `time`; announcements go to groups.
+    pub(crate) fn answers(&self, sender: Mac, time: Duration) -> usize {
+        let deadline = Instant::now() + time;
+        let mut seen = 0;
+        while Instant::now() < deadline {
+            let answer = |frame: &Vec<u8>| {
+                frame[6..12] == sender.0
+                    && frame[0] & 1 == 0
+                    && matches!(frame[12..14], [0x08, 0x06] | [0x86, 0xdd])
+            };
+            seen += usize::from(self.frame().is_some_and(|frame| answer(&frame)));
         }
         seen
     }
