@@ -206,6 +206,8 @@ async fn what_is_announced_is_shown_and_told_once() {
     let told = |name: &str| {
         format!("Normal nodeAssigned {name} x1: announcing from node \"n1\" with protocol \"layer2\"")
     };
+    let patches = world.api.writes().get(&(Verb::Patch, "servicel2statuses".to_owned())).copied();
+    assert_eq!(patches, None, "it is made whole, but for its status");
     let both = [told("db"), told("web")];
     eventually(|| world.events() == both, || format!("{:?}", world.events())).await;
     world.is_quiet().await;
