@@ -3,9 +3,14 @@
 
 #[path = "../../fuzz/bodies.rs"]
 mod bodies;
+#[path = "../../fuzz/wire.rs"]
+mod wire;
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use ferrolb_core::wire::{Mac, arp, ndp};
 
 /// SplitMix64: small, and the same everywhere.
 struct Random(u64);
@@ -117,6 +122,30 @@ const SERVICE_NAMES: &[&str] = &[
     "metallb.io/loadBalancerIPs", "metallb.io/allow-shared-ip", "metallb.io/address-pool",
 ];
 
+/// A frame that is right, or nearly: fields of other values, options strung together, bytes missing or too many.
+fn frame(random: &mut Random, right: &[&[u8]]) -> Vec<u8> {
+    let mut frame = right[random.below(right.len())].to_vec();
+    for _ in 0..random.below(4) {
+        let at = random.below(frame.len());
+        let byte = [0, 1, 2, 0x33, 0x80, 0xff, random.next().to_le_bytes()[0]][random.below(7)];
+        let to = if random.below(4) == 0 { (at + random.below(16)).min(frame.len() - 1) } else { at };
+        frame[at..=to].fill(byte);
+    }
+    if random.below(3) == 0 {
+        frame.truncate(random.below(frame.len() + 1));
+    }
+    for _ in 0..random.below(4) {
+        // An option of neighbour discovery: type, length in units of 8 bytes, and mostly as many bytes.
+        let units = random.below(4);
+        frame.extend([random.next().to_le_bytes()[0] & 3, units.to_le_bytes()[0]]);
+        frame.extend((0..(units * 8).saturating_sub(2)).map(|_| random.next().to_le_bytes()[0] & 0xfe));
+        if random.below(8) == 0 {
+            frame.pop();
+        }
+    }
+    frame
+}
+
 /// Gives `body` many inputs; one that fails is shown with the seed.
 fn drive(name: &str, many: usize, make: impl Fn(&mut Random) -> Vec<u8>, body: fn(&[u8])) {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
@@ -161,4 +190,34 @@ fn any_text_on_a_service_is_read() {
 fn any_json_is_a_service() {
     let make = |random: &mut Random| object(random, SERVICE_NAMES, 4).into_bytes();
     drive("Service of JSON", 60_000, make, bodies::service_annotations);
+}
+
+#[test]
+fn any_frame_is_arp_or_refused() {
+    let (node, client) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 9]));
+    let [request, reply] = arp::announcement(node, Ipv4Addr::new(10, 0, 0, 1));
+    let right = [request.build(), reply.build(), request.answer(client).build()];
+    let right: Vec<&[u8]> = right.iter().map(Vec::as_slice).collect();
+    drive("ARP", 300_000, |random| frame(random, &right), wire::arp);
+}
+
+#[test]
+fn any_frame_is_neighbour_discovery_or_refused() {
+    let (node, client) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 9]));
+    let (sender, target) =
+        (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9), Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
+    let recipient = ndp::solicited_node(target);
+    let destination = ndp::group_mac(recipient);
+    let asked = ndp::Solicitation {
+        destination,
+        source: client,
+        sender,
+        recipient,
+        target,
+        link_layer: Some(client),
+    };
+    let probe = ndp::Solicitation { sender: Ipv6Addr::UNSPECIFIED, link_layer: None, ..asked };
+    let right = [asked.build(), probe.build(), asked.answer(node).build(), probe.answer(node).build()];
+    let right: Vec<&[u8]> = right.iter().map(Vec::as_slice).collect();
+    drive("neighbour discovery", 300_000, |random| frame(random, &right), wire::ndp);
 }

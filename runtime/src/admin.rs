@@ -70,13 +70,18 @@ pub(crate) async fn serve(
     }
 }
 
+/// Ready or not in the first line, then each remark in a line of its own.
 async fn readyz(State(admin): State<Admin>) -> Response {
     let waiting = admin.readiness.waiting();
-    if waiting.is_empty() {
-        "ready\n".into_response()
+    let (status, mut text) = if waiting.is_empty() {
+        (StatusCode::OK, "ready\n".to_owned())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", waiting.join(", "))).into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", waiting.join(", ")))
+    };
+    for (name, remark) in admin.readiness.remarks() {
+        text.extend(["remark: ", &name, ": ", &remark.replace('\n', " "), "\n"]);
     }
+    (status, text).into_response()
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
@@ -118,7 +123,7 @@ mod tests {
         let address = busy.local_addr().unwrap();
         let (readiness, shutdown) = (Readiness::default(), CancellationToken::new());
         let token = readiness.token("pools");
-        let server = tokio::spawn(serve(address, readiness, Arc::default(), shutdown.clone()));
+        let server = tokio::spawn(serve(address, readiness.clone(), Arc::default(), shutdown.clone()));
         // The first try must meet the busy port before it is freed.
         tokio::task::yield_now().await;
         drop(busy);
@@ -127,8 +132,21 @@ mod tests {
         let late = get(address, "/readyz").await;
         assert!(late.starts_with("HTTP/1.1 503") && late.contains("waiting for: pools"), "{late}");
         token.ready();
-        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        let ready = get(address, "/readyz").await;
+        assert!(ready.starts_with("HTTP/1.1 200") && ready.ends_with("\r\n\r\nready\n"), "{ready}");
         assert!(get(address, "/metrics").await.contains("# EOF"));
+
+        // Remarks are told beside both, a line for each, and change neither.
+        readiness.remark("proxy", Some("is silent".to_owned()));
+        readiness.remark("ARP", Some("is loose\non eth0".to_owned()));
+        let remarks = "remark: ARP: is loose on eth0\nremark: proxy: is silent\n";
+        let ready = get(address, "/readyz").await;
+        let body = format!("\r\n\r\nready\n{remarks}");
+        assert!(ready.starts_with("HTTP/1.1 200") && ready.ends_with(&body), "{ready}");
+        token.not_ready();
+        let late = get(address, "/readyz").await;
+        let body = format!("\r\n\r\nwaiting for: pools\n{remarks}");
+        assert!(late.starts_with("HTTP/1.1 503") && late.ends_with(&body), "{late}");
 
         shutdown.cancel();
         server.await.unwrap();

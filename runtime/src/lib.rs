@@ -7,7 +7,7 @@
 //!                  ├─ SIGTERM, SIGINT ──► Context::shutdown
 //!                  ├─ admin endpoint  ◄── Context::readiness, Context::registry
 //!                  └─ the program's body(Context)
-//!                         └─ watch ──► Store + Changes (one wake-up for any number of events)
+//!                         └─ watch ──► what the API server has, and each change of it
 //! ```
 //!
 //! Nothing here knows what a pool or an address is.
@@ -25,9 +25,8 @@ mod watch;
 pub use args::{CommonArgs, LogFormat};
 pub use client::{ClientError, client};
 pub use events::{Events, Note};
-pub use kube::runtime::reflector::Store;
 pub use readiness::{Readiness, Token};
 pub use run::{Context, run};
-pub use watch::{Changes, How, Seen, Watch, Watcher, explain, watch_each, watch_into};
+pub use watch::{How, Seen, WATCH_SECONDS, Watch, explain, watch_as, watch_each};
 
 pub use clock::now;

@@ -1,25 +1,21 @@
-//! Watches: one task a kind keeps a store equal to what the API server has, and says when it changed.
+//! Watches: one task a kind says what the API server has, and each change of it.
 
 use std::fmt::Debug;
-use std::hash::Hash;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use kube::runtime::reflector::{self, Store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Config, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_events};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
-use tokio::sync::Notify;
 
 use crate::readiness::Token;
 use crate::run::Context;
 
 /// The server ends each watch after so many seconds. A connection that died in silence is noticed that
 /// late plus 5 s, so it is far below kube's default of 290.
-const WATCH_SECONDS: u32 = 60;
+pub const WATCH_SECONDS: u32 = 60;
 
 /// The pauses after failures grow from the first to the second. Short, since one object a kind is asked for; spread, since
 /// every node asks.
@@ -27,26 +23,6 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 
 /// The same failure is logged again only after this time.
 const REPEAT: Duration = Duration::from_secs(60);
-
-/// A wake-up shared by all watches of a program.
-///
-/// Any number of events before the waiter comes round is one wake-up. So work is always done on the
-/// stores as they are, never on a queue of events: an object that disappeared while the watch was down
-/// is missing from the store, but no deletion is ever reported for it.
-#[derive(Clone, Debug, Default)]
-pub struct Changes(Arc<Notify>);
-
-impl Changes {
-    /// Something changed.
-    pub fn notify(&self) {
-        self.0.notify_one();
-    }
-
-    /// Waits for the next change; returns at once when one came since the last wait.
-    pub async fn changed(&self) {
-        self.0.notified().await;
-    }
-}
 
 /// What a watch shows.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,48 +47,6 @@ impl Drop for Watch {
     }
 }
 
-/// Starts watches that share a wake-up.
-#[derive(Clone, Debug)]
-pub struct Watcher {
-    /// The program that they belong to.
-    pub context: Context,
-    /// Notified on each change of any store.
-    pub changes: Changes,
-}
-
-impl Watcher {
-    /// Watches all objects of `api` into a store, for the life of the program.
-    ///
-    /// `trim` takes out of each object what nobody reads, before it is stored. Failures are logged in
-    /// words that say what to do, and tried again with growing pauses (0.2 s to 3 s) for ever; meanwhile the
-    /// store keeps what it had. The program is not ready before the first complete list.
-    pub fn watch<K>(&self, api: Api<K>, trim: fn(&mut K)) -> Store<K>
-    where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-        K::DynamicType: Eq + Hash,
-    {
-        let (store, mut writer) = reflector::store();
-        let changes = self.changes.clone();
-        let shutdown = self.context.shutdown.clone();
-        let token = Some(self.context.readiness.token(K::plural(&())));
-        tokio::spawn(shutdown.run_until_cancelled_owned(follow(
-            api,
-            Config::default(),
-            WATCH_SECONDS,
-            trim,
-            token,
-            move |event| {
-                let Some(event) = event else { return };
-                writer.apply_watcher_event(&event);
-                if matches!(event, Event::InitDone | Event::Apply(_) | Event::Delete(_)) {
-                    changes.notify();
-                }
-            },
-        )));
-        store
-    }
-}
-
 /// How to watch.
 #[derive(Clone, Debug, Default)]
 pub struct How {
@@ -125,8 +59,10 @@ pub struct How {
     pub gates_readiness: bool,
 }
 
-/// Watches objects of `api` and hands over what it sees, until the result is dropped or the program ends. `trim` and
-/// failures are as with [`Watcher::watch`].
+/// Watches objects of `api` and hands over what it sees, until the result is dropped or the program ends.
+///
+/// `trim` takes out of each object what nobody reads, before it is kept. Failures are logged in words that say what to
+/// do, and tried again with growing pauses (0.2 s to 3 s) for ever.
 pub fn watch_each<K>(
     context: &Context,
     api: Api<K>,
@@ -137,20 +73,20 @@ pub fn watch_each<K>(
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let trimmed = move |mut object: K| {
+    let trimmed = move |mut object| {
         trim(&mut object);
         object
     };
-    watch_into(context, api, how, trimmed, see)
+    watch_as(context, api, how, trimmed, see)
 }
 
-/// As [`watch_each`], and makes of each object what is to be kept of it at once, so that a list of ten thousand is never
-/// in memory whole.
-pub fn watch_into<K, T>(
+/// The same, with each object made into what is kept of it as soon as it was read: a list of ten thousand is never
+/// there as whole objects.
+pub fn watch_as<K, T>(
     context: &Context,
     api: Api<K>,
     how: How,
-    mut keep: impl FnMut(K) -> T + Send + 'static,
+    mut convert: impl FnMut(K) -> T + Send + 'static,
     mut see: impl FnMut(Seen<T>) + Send + 'static,
 ) -> Watch
 where
@@ -160,13 +96,12 @@ where
     let shutdown = context.shutdown.clone();
     let token = how.gates_readiness.then(|| context.readiness.token(K::plural(&())));
     let mut listed = Vec::new();
-    let untouched = |_: &mut K| {};
-    let following = follow(api, how.select, how.seconds, untouched, token, move |event| match event {
+    let following = follow(api, how.select, how.seconds, token, move |event| match event {
         Some(Event::Init) => listed = Vec::new(),
-        Some(Event::InitApply(object)) => listed.push(keep(object)),
+        Some(Event::InitApply(object)) => listed.push(convert(object)),
         Some(Event::InitDone) => see(Seen::Listed(std::mem::take(&mut listed))),
-        Some(Event::Apply(object)) => see(Seen::Applied(keep(object))),
-        Some(Event::Delete(object)) => see(Seen::Deleted(keep(object))),
+        Some(Event::Apply(object)) => see(Seen::Applied(convert(object))),
+        Some(Event::Delete(object)) => see(Seen::Deleted(convert(object))),
         None => see(Seen::Failing),
     });
     Watch(tokio::spawn(async move {
@@ -179,13 +114,12 @@ async fn follow<K>(
     api: Api<K>,
     select: Config,
     seconds: u32,
-    trim: fn(&mut K),
     token: Option<Token>,
     mut handle: impl FnMut(Option<Event<K>>),
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let events = watch_events(api, select.timeout(seconds)).modify(trim).backoff(Pauses::default());
+    let events = watch_events(api, select.timeout(seconds)).backoff(Pauses::default());
     let mut events = std::pin::pin!(events);
     let mut report = Report::new(token);
     while let Some(event) = events.next().await {

@@ -3,6 +3,7 @@
 use ferrolb_runtime::CommonArgs;
 
 use crate::links::{DEFAULT_EXCLUDED, Excluded};
+use crate::status::PodRef;
 
 /// Makes the network send a Service's address to this node when it is the one to answer for it.
 #[derive(Clone, Debug, clap::Parser)]
@@ -16,9 +17,33 @@ pub struct Args {
     #[arg(long, env = "FERROLB_EXCLUDE_INTERFACES", value_name = "PATTERNS", default_value = DEFAULT_EXCLUDED)]
     pub exclude_interfaces: Excluded,
 
+    /// Announce also from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers
+    #[arg(long, env = "FERROLB_IGNORE_EXCLUDE_LB")]
+    pub ignore_exclude_lb: bool,
+
+    /// Announce each address again every so many seconds, for switches that forget; 0: never
+    #[arg(long, env = "FERROLB_REFRESH_INTERVAL", value_name = "SECONDS", default_value_t = 0)]
+    pub refresh_interval: u64,
+
+    /// This pod's name; what the speaker writes belongs to its pod
+    #[arg(long, env = "FERROLB_POD_NAME", value_name = "NAME", default_value = "")]
+    pub pod_name: String,
+
+    /// This pod's uid
+    #[arg(long, env = "FERROLB_POD_UID", value_name = "UID", default_value = "")]
+    pub pod_uid: String,
+
     /// What both programs have
     #[command(flatten)]
     pub common: CommonArgs,
+}
+
+impl Args {
+    /// The pod to which belongs what the speaker writes; `None` outside of a pod.
+    pub fn pod(&self) -> Option<PodRef> {
+        let known = !self.pod_name.is_empty() && !self.pod_uid.is_empty();
+        known.then(|| PodRef { name: self.pod_name.clone(), uid: self.pod_uid.clone() })
+    }
 }
 
 #[cfg(test)]

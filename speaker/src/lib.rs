@@ -1,33 +1,41 @@
 //! The speaker: makes the network send a Service's address to this node, while it is the one to answer.
 //!
 //! ```text
-//!  API server ──► cluster ──► Outcome ─┐
-//!                                      ├──► announcing ──► socket ──► the wire
-//!  netlink ─────► links ────► Links ───┘        │  ▲                     │
-//!                                               │  └──── ARP requests ◄──┘
-//!                                               └──► metrics, log
+//!  API server ──► cluster ──► Change (ours, lost) ─┐
+//!      ▲                                           ├──► announcing ──► socket ──► the wire
+//!      │   netlink ─────► links ────► Links ───────┘        │  ▲                     │
+//!      │                                                    │  └─ ARP, NDP ◄─────────┘
+//!      │                                                    ▼
+//!      └── status ◄── wiring ◄──────────────────────────── report ──► metrics, log
+//!                       ▲
+//!                       └── proxy: kube-proxy's health, strictARP
 //! ```
 //!
-//! Two tasks find out what is so ([`cluster`], [`links`]); each hands its latest finding on, whole. A third
-//! ([`announcing`]) owns core's announcer and the sockets and does what it says. The decisions are all in
-//! `ferrolb_core`; what is here reads, sends and counts.
+//! Two tasks find out what is so ([`cluster`], [`links`]). A third ([`announcing`]) owns core's announcer and the sockets
+//! and does what it says. The decisions are all in `ferrolb_core`; what is here reads, sends and counts. What the API
+//! is to show of it ([`status`]) is written beside, and nothing waits for that.
 //!
-//! It writes nothing to the API server, needs `CAP_NET_RAW` and no other privilege, and keeps announcing
-//! what it last knew while the API server is away.
+//! It needs `CAP_NET_RAW` and no other privilege, and keeps announcing what it last knew while the API server is away.
 
 pub mod announcing;
 pub mod args;
 pub mod cluster;
 pub mod links;
 pub mod metrics;
-mod report;
+pub mod proxy;
+pub mod report;
 pub mod socket;
 pub mod status;
+mod wiring;
 
-use ferrolb_runtime::{Changes, ClientError, Context, Watcher};
-use tokio::sync::watch;
+use std::time::Duration;
+
+use ferrolb_runtime::{ClientError, Context, Events};
+use tokio::sync::{mpsc, watch};
 
 pub use args::Args;
+
+use proxy::{health, strict_arp};
 
 /// Runs the speaker until the context's shutdown.
 ///
@@ -35,36 +43,79 @@ pub use args::Args;
 /// When there is no configuration for a client of the API server. A server that does not answer is no
 /// error: it is waited for.
 pub async fn run(context: Context, args: Args) -> Result<(), ClientError> {
-    let Args { node_name: node, exclude_interfaces, common } = args;
-    let client = ferrolb_runtime::client(&common).await?;
-    let metrics = metrics::Metrics::default();
+    let client = ferrolb_runtime::client(&args.common).await?;
+    let metrics = metrics::Metrics::new(&args.node_name);
     context.register(|registry| metrics.register(registry));
+    let events = Events::start(client.clone(), "ferrolb-speaker", context.shutdown.clone());
+    let shutdown = || context.shutdown.clone();
 
-    let watcher = Watcher { context: context.clone(), changes: Changes::default() };
-    let stores = cluster::Stores::watch(&client, &common, &watcher);
-    let (elected, outcome) = watch::channel(None);
-    let electing = cluster::elect(node.clone(), stores, common, watcher.changes, elected, context.clone());
+    let (news, coming) = mpsc::unbounded_channel();
+    let (configured, cluster_configuration) = watch::channel(None);
+    let outlets = cluster::Outlets { news, configuration: configured };
+    let deciding = cluster::follow(client.clone(), args.clone(), outlets, context.clone());
 
     let (found, links) = watch::channel(None);
-    let following = links::follow(exclude_interfaces, found, context.shutdown.clone());
+    let following = links::follow(args.exclude_interfaces.clone(), found, metrics.clone(), shutdown());
 
+    let (told, standings) = mpsc::unbounded_channel();
     let announcing = announcing::run(announcing::Parts {
-        node,
         datalink: socket::PacketSockets,
-        elected: outcome,
-        links,
-        metrics,
+        news: coming,
+        links: links.clone(),
+        report: report::Report::new(metrics.clone(), told),
+        metrics: metrics.clone(),
+        refresh: (args.refresh_interval > 0).then(|| Duration::from_secs(args.refresh_interval)),
         ready: context.readiness.token("packet sockets"),
         clock: ferrolb_runtime::now,
-        shutdown: context.shutdown.clone(),
+        shutdown: shutdown(),
+    });
+
+    let (proxy, health) = watch::channel(health::Health::default());
+    let asking = health::follow(health::ADDRESSES.into(), ferrolb_runtime::now, proxy, shutdown());
+    let (loose, strict_arp) = watch::channel(None);
+    let names = |links: &links::Links| {
+        links.iter().flat_map(|links| links.values().map(|link| link.name.clone())).collect()
+    };
+    let looking = strict_arp::follow(strict_arp::ROOT.into(), links, names, loose, shutdown());
+
+    let (shown, showing) = watch::channel(None);
+    let uids = wiring::Uids::default();
+    let uid = uids.find();
+    let feeding = wiring::feed(standings, shown, uids);
+    let (configuration, configured) = watch::channel(None);
+    let (live, living) = watch::channel(None);
+    let configuring = wiring::configure(
+        args.node_name.clone(),
+        wiring::Sources { cluster: cluster_configuration, health, strict_arp },
+        wiring::Outlets { configuration, live, metrics, events: events.clone() },
+        context.clone(),
+    );
+    let writing = status::run(status::Parts {
+        client,
+        events,
+        namespace: args.common.namespace.clone(),
+        pod: args.pod(),
+        node: args.node_name,
+        shown: showing,
+        configuration: configured,
+        live: living,
+        uid,
+        context: context.clone(),
     });
 
     context.readiness.started();
 
-    // Deciding may take a while with many Services; answering must not wait for it.
-    let electing = tokio::spawn(electing);
-    let following = tokio::spawn(following);
+    // Deciding may take a while with many Services; answering must not wait for it, nor for anything else.
+    let beside = [
+        tokio::spawn(deciding),
+        tokio::spawn(following),
+        tokio::spawn(asking),
+        tokio::spawn(looking),
+        tokio::spawn(configuring),
+        tokio::spawn(writing),
+        tokio::spawn(feeding),
+    ];
     announcing.await;
-    let _ = futures::join!(electing, following);
+    futures::future::join_all(beside).await;
     Ok(())
 }

@@ -3,37 +3,54 @@
 //! Those are counters without the suffix `_total` that the exposition format asks for, so they are shown as
 //! of type `unknown`: dashboards and alerts find them under their old names, and `rate()` works as before.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ferrolb_core::announce::{Ignored, Purpose};
+use ferrolb_core::announce::Ignored;
+use ferrolb_core::election::Holder;
 use ferrolb_core::service::ServiceKey;
-use prometheus_client::encoding::{
-    EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, MetricEncoder,
-};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
 /// All of them. Clones share their values.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
-    announced: Family<Announced, Gauge>,
-    requests: Family<Address, BareCounter>,
-    responses: Family<Address, BareCounter>,
-    gratuitous: Family<Address, BareCounter>,
+    addresses: Arc<Addresses>,
     ignored: Family<Reason, Counter>,
-    send_errors: Family<Link, Counter>,
+    socket_errors: Family<Link, Counter>,
+    group_errors: Family<Link, Counter>,
+    netlink_overruns: Counter,
+    proxy_healthy: Gauge,
+}
+
+/// What is announced here, with its counters. Ten thousand addresses are no rarity, so a family of labels for each figure
+/// would cost megabytes; and a frame costs one look-up.
+#[derive(Debug)]
+struct Addresses {
+    node: Arc<str>,
+    all: Mutex<HashMap<IpAddr, State>>,
+}
+
+#[derive(Clone, Debug)]
+struct State {
+    services: Arc<[Arc<ServiceKey>]>,
+    requests: u64,
+    responses: u64,
+    gratuitous: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Announced {
-    service: String,
+    service: Text<Arc<ServiceKey>>,
     protocol: &'static str,
-    node: String,
+    node: Text<Arc<str>>,
     ip: Text<IpAddr>,
 }
 
@@ -62,95 +79,140 @@ impl<T: fmt::Display> EncodeLabelValue for Text<T> {
     }
 }
 
-/// A counter whose name stays as it is.
-#[derive(Debug, Default)]
-struct BareCounter(AtomicU64);
+/// The counter of one kind, with its words.
+type Figure = (&'static str, &'static str, fn(&State) -> u64);
 
-impl BareCounter {
-    fn inc(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+const FIGURES: [Figure; 3] = [
+    (
+        "metallb_layer2_requests_received",
+        "ARP requests and neighbour solicitations received for an address that this node announces",
+        |state| state.requests,
+    ),
+    (
+        "metallb_layer2_responses_sent",
+        "ARP replies and solicited neighbour advertisements sent for an address that this node announces",
+        |state| state.responses,
+    ),
+    (
+        "metallb_layer2_gratuitous_sent",
+        "Gratuitous ARP frames and unsolicited neighbour advertisements sent for an address that this node announces",
+        |state| state.gratuitous,
+    ),
+];
+
+impl Collector for Addresses {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        // Copied, so that the frames that come in meanwhile do not wait for the text.
+        let mut all: Vec<(IpAddr, State)> =
+            self.lock().iter().map(|(address, state)| (*address, state.clone())).collect();
+        all.sort_by_key(|(address, _)| *address);
+        let words = "Addresses that this node announces, for each Service that has them: 1";
+        let mut metric =
+            encoder.encode_descriptor("metallb_speaker_announced", words, None, MetricType::Gauge)?;
+        for (ip, state) in &all {
+            for service in &*state.services {
+                let labels = Announced {
+                    service: Text(service.clone()),
+                    protocol: "layer2",
+                    node: Text(self.node.clone()),
+                    ip: Text(*ip),
+                };
+                metric.encode_family(&labels)?.encode_gauge(&1i64)?;
+            }
+        }
+        for (name, words, figure) in FIGURES {
+            let mut metric = encoder.encode_descriptor(name, words, None, MetricType::Unknown)?;
+            for (ip, state) in &all {
+                // Of the encodings, a gauge's is the one that writes the value under the bare name.
+                metric.encode_family(&Address { ip: Text(*ip) })?.encode_gauge(&figure(state))?;
+            }
+        }
+        Ok(())
     }
 }
 
-impl TypedMetric for BareCounter {
-    const TYPE: MetricType = MetricType::Unknown;
-}
-
-impl EncodeMetric for BareCounter {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        // Of the encodings, a gauge's is the one that writes the value under the bare name.
-        encoder.encode_gauge(&self.0.load(Ordering::Relaxed))
+impl Addresses {
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, State>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn metric_type(&self) -> MetricType {
-        Self::TYPE
+    fn count(&self, address: IpAddr, add: impl FnOnce(&mut State)) {
+        if let Some(state) = self.lock().get_mut(&address) {
+            add(state);
+        }
     }
 }
 
 impl Metrics {
-    /// Adds them to what `/metrics` shows.
-    pub fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "metallb_speaker_announced",
-            "Addresses that this node announces, for each Service that has them: 1",
-            self.announced.clone(),
-        );
-        registry.register(
-            "metallb_layer2_requests_received",
-            "ARP requests received for an address that this node announces",
-            self.requests.clone(),
-        );
-        registry.register(
-            "metallb_layer2_responses_sent",
-            "ARP replies sent for an address that this node announces",
-            self.responses.clone(),
-        );
-        registry.register(
-            "metallb_layer2_gratuitous_sent",
-            "Gratuitous ARP frames sent for an address that this node announces",
-            self.gratuitous.clone(),
-        );
-        registry.register(
-            "ferrolb_speaker_frames_ignored",
-            "Frames that passed the kernel's filter and were not answered, by reason",
-            self.ignored.clone(),
-        );
-        registry.register(
-            "ferrolb_speaker_send_errors",
-            "Frames that the kernel did not take, by interface",
-            self.send_errors.clone(),
-        );
-    }
-
-    /// `service` has `address`, which `node` announces.
-    pub fn started(&self, service: &ServiceKey, node: &str, address: IpAddr) {
-        self.announced.get_or_create(&announced(service, node, address)).set(1);
-    }
-
-    /// `service` does not have `address` any more, or `node` does not announce it.
-    pub fn stopped(&self, service: &ServiceKey, node: &str, address: IpAddr) {
-        self.announced.remove(&announced(service, node, address));
-    }
-
-    /// `address` is not announced here any more: its counters vanish.
-    pub fn forget(&self, address: IpAddr) {
-        for counters in [&self.requests, &self.responses, &self.gratuitous] {
-            counters.remove(&Address { ip: Text(address) });
+    /// Those of the speaker on `node`.
+    pub fn new(node: &str) -> Self {
+        let proxy_healthy = Gauge::default();
+        proxy_healthy.set(1);
+        Metrics {
+            addresses: Arc::new(Addresses { node: node.into(), all: Mutex::default() }),
+            ignored: Family::default(),
+            socket_errors: Family::default(),
+            group_errors: Family::default(),
+            netlink_overruns: Counter::default(),
+            proxy_healthy,
         }
     }
 
-    /// A request for `address` came that is answered.
-    pub fn requested(&self, address: IpAddr) {
-        self.requests.get_or_create(&Address { ip: Text(address) }).inc();
+    /// Adds them to what `/metrics` shows.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(self.addresses.clone()));
+        let own = registry.sub_registry_with_prefix("ferrolb_speaker");
+        own.register(
+            "frames_ignored",
+            "Frames that passed the kernel's filter and were not answered, by reason",
+            self.ignored.clone(),
+        );
+        own.register(
+            "socket_errors",
+            "Errors of packet sockets, by interface: a frame that the kernel did not take, a link that went down",
+            self.socket_errors.clone(),
+        );
+        own.register(
+            "group_errors",
+            "Solicited-node groups that could not be joined, by interface",
+            self.group_errors.clone(),
+        );
+        own.register(
+            "netlink_overruns",
+            "Times that the kernel dropped events about interfaces; they are then listed anew",
+            self.netlink_overruns.clone(),
+        );
+        own.register(
+            "service_proxy_healthy",
+            "Whether this node's service proxy (kube-proxy) works: 0 after 10 s of failure, else 1",
+            self.proxy_healthy.clone(),
+        );
     }
 
-    /// A frame for `address` was sent.
-    pub fn sent(&self, address: IpAddr, purpose: Purpose) {
-        let counters = match purpose {
-            Purpose::Answer => &self.responses,
-            Purpose::Announcement => &self.gratuitous,
-        };
-        counters.get_or_create(&Address { ip: Text(address) }).inc();
+    /// `address` is announced here, for these Services. The counters begin at 0, or go on.
+    pub fn announcing(&self, address: IpAddr, services: &[Holder]) {
+        let services: Arc<[Arc<ServiceKey>]> = services.iter().map(|holder| holder.key.clone()).collect();
+        let mut all = self.addresses.lock();
+        let new = || State { services: services.clone(), requests: 0, responses: 0, gratuitous: 0 };
+        all.entry(address).or_insert_with(new).services = services.clone();
+    }
+
+    /// `address` is not announced here any more: its series vanish.
+    pub fn forget(&self, address: IpAddr) {
+        self.addresses.lock().remove(&address);
+    }
+
+    /// A request for `address` came that is answered; `sent` says whether the kernel took the answer.
+    pub fn requested(&self, address: IpAddr, sent: bool) {
+        self.addresses.count(address, |state| {
+            state.requests += 1;
+            state.responses += u64::from(sent);
+        });
+    }
+
+    /// An announcement of `address` was sent.
+    pub fn announced(&self, address: IpAddr) {
+        self.addresses.count(address, |state| state.gratuitous += 1);
     }
 
     /// A frame was not answered.
@@ -158,14 +220,25 @@ impl Metrics {
         self.ignored.get_or_create(&Reason { reason: reason.to_string() }).inc();
     }
 
-    /// The kernel did not take a frame.
-    pub fn send_failed(&self, interface: &str) {
-        self.send_errors.get_or_create(&Link { interface: interface.to_owned() }).inc();
+    /// A packet socket reported an error.
+    pub fn socket_failed(&self, interface: &str) {
+        self.socket_errors.get_or_create(&Link { interface: interface.to_owned() }).inc();
     }
-}
 
-fn announced(service: &ServiceKey, node: &str, address: IpAddr) -> Announced {
-    Announced { service: service.to_string(), protocol: "layer2", node: node.to_owned(), ip: Text(address) }
+    /// A group could not be joined.
+    pub fn group_failed(&self, interface: &str) {
+        self.group_errors.get_or_create(&Link { interface: interface.to_owned() }).inc();
+    }
+
+    /// The kernel dropped netlink events.
+    pub fn netlink_overrun(&self) {
+        self.netlink_overruns.inc();
+    }
+
+    /// Whether the service proxy works.
+    pub fn proxy(&self, healthy: bool) {
+        self.proxy_healthy.set(i64::from(healthy));
+    }
 }
 
 #[cfg(test)]
@@ -181,25 +254,26 @@ mod tests {
 
     #[test]
     fn the_names_are_metallbs_and_series_vanish() {
-        let (metrics, address) = (Metrics::default(), "10.0.0.1".parse().unwrap());
-        let web = ServiceKey::new("shop", "web");
-        metrics.started(&web, "node-1", address);
-        metrics.requested(address);
-        metrics.sent(address, Purpose::Answer);
-        metrics.sent(address, Purpose::Announcement);
-        metrics.sent(address, Purpose::Announcement);
+        let (metrics, address) = (Metrics::new("node-1"), "10.0.0.1".parse().unwrap());
+        let web = Holder { key: Arc::new(ServiceKey::new("shop", "web")), uid: "".into() };
+        metrics.announcing(address, std::slice::from_ref(&web));
+        metrics.requested(address, true);
+        metrics.requested(address, false);
+        metrics.announced(address);
+        metrics.announced(address);
+        metrics.announcing(address, &[web]);
         let text = shown(&metrics);
         for line in [
             r#"metallb_speaker_announced{service="shop/web",protocol="layer2",node="node-1",ip="10.0.0.1"} 1"#,
-            r#"metallb_layer2_requests_received{ip="10.0.0.1"} 1"#,
+            r#"metallb_layer2_requests_received{ip="10.0.0.1"} 2"#,
             r#"metallb_layer2_responses_sent{ip="10.0.0.1"} 1"#,
             r#"metallb_layer2_gratuitous_sent{ip="10.0.0.1"} 2"#,
             "# TYPE metallb_layer2_gratuitous_sent unknown",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\nis not in\n{text}");
         }
-        metrics.stopped(&web, "node-1", address);
         metrics.forget(address);
+        metrics.requested(address, true);
         assert!(!shown(&metrics).contains("10.0.0.1"), "{}", shown(&metrics));
     }
 }

@@ -1,115 +1,219 @@
-//! What the log and the metrics say of the addresses that this node announces.
+//! What the log, the metrics and the API say of the addresses that this node announces.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ferrolb_core::announce::Announcer;
-use ferrolb_core::election::{Announcement, Outcome};
-use ferrolb_core::service::ServiceKey;
+use ferrolb_core::election::{Announcement, Change, Holder, Interfaces, Lost};
+use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
 
+/// How a Service stands on this node, told when it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The Service.
+    pub service: Holder,
+    /// What this node does for it; `None` for nothing (any more).
+    pub state: Option<Announced>,
+}
+
+/// What is told of the Services, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// How one stands now.
+    Of(Standing),
+    /// All that stand somehow since the start were told; once.
+    All,
+}
+
+/// What this node does for a Service that it is elected for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announced {
+    /// It announces addresses of it, on these links; on all for an empty set.
+    On(Arc<BTreeSet<String>>),
+    /// It has none of the links that the advertisements name.
+    Lacks(Arc<BTreeSet<String>>),
+}
+
+/// An address that the election gives this node.
+#[derive(Debug)]
+struct Ours {
+    announcement: Announcement,
+    /// The links on which it is announced, by name; none at all while there is no such link.
+    links: Arc<BTreeSet<String>>,
+}
+
 /// Keeps the metrics true and tells changes in the log, each once.
-pub(crate) struct Report {
-    node: String,
+#[derive(Debug)]
+pub struct Report {
     metrics: Metrics,
-    /// What the election gives this node.
-    desired: BTreeMap<IpAddr, Announcement>,
-    /// What it announces, with the Services that have it.
-    announced: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
-    /// The IPv6 addresses that were said not to be answered for.
-    unanswered: BTreeSet<IpAddr>,
+    told: mpsc::UnboundedSender<Told>,
+    ours: BTreeMap<IpAddr, Ours>,
+    /// The addresses of each Service among them.
+    services: BTreeMap<Holder, Vec<IpAddr>>,
+    /// Why addresses are not ours any more, until that took effect.
+    lost: BTreeMap<IpAddr, Lost>,
 }
 
 impl Report {
-    pub(crate) fn new(node: String, metrics: Metrics) -> Self {
-        Report {
-            node,
-            metrics,
-            desired: BTreeMap::new(),
-            announced: BTreeMap::new(),
-            unanswered: BTreeSet::new(),
+    /// Tells `told` what the API is to show.
+    pub fn new(metrics: Metrics, told: mpsc::UnboundedSender<Told>) -> Self {
+        Report { metrics, told, ours: BTreeMap::new(), services: BTreeMap::new(), lost: BTreeMap::new() }
+    }
+
+    /// The election has given or taken an address; the announcer knows already.
+    pub(crate) fn changed(&mut self, change: Change, announcer: &Announcer) {
+        let Change { address, ours } = change;
+        let before = self.holders(address);
+        let announcement = match ours {
+            Ok(announcement) => announcement,
+            Err(why) => {
+                // When it was announced, that it is no more comes as an effect.
+                let announced = self.ours.get(&address).is_some_and(|ours| !ours.links.is_empty());
+                if announced {
+                    self.lost.insert(address, why);
+                } else {
+                    self.remove(address);
+                    before.iter().for_each(|service| self.tell(service));
+                }
+                return;
+            }
+        };
+        self.lost.remove(&address);
+        for service in &before {
+            self.unlink(service, address);
+        }
+        for service in &announcement.services {
+            self.services.entry(service.clone()).or_default().push(address);
+        }
+        let links = self.ours.remove(&address).map(|ours| ours.links).unwrap_or_default();
+        let announced = !links.is_empty();
+        if announced {
+            self.metrics.announcing(address, &announcement.services);
+        }
+        let after = announcement.services.clone();
+        self.ours.insert(address, Ours { announcement, links });
+        if !announced && announcer.links_of(address).is_empty() {
+            self.lacking(address);
+        }
+        // What is announced from now on comes as an effect; Services may have come or gone, or `interfaces` changed.
+        let touched: BTreeSet<&Holder> = before.iter().chain(&after).collect();
+        if announced || announcer.links_of(address).is_empty() {
+            touched.into_iter().for_each(|service| self.tell(service));
         }
     }
 
-    /// The election has given this node these addresses.
-    pub(crate) fn desired(&mut self, desired: BTreeMap<IpAddr, Announcement>, announcer: &Announcer) {
-        self.desired = desired;
-        // The Services of an address can change while it goes on being announced.
-        for (address, ours) in &self.desired {
-            if let Some(known) = self.announced.get_mut(address) {
-                let told = std::mem::replace(known, ours.services.clone());
-                told.difference(known)
-                    .for_each(|service| self.metrics.stopped(service, &self.node, *address));
-                known
-                    .difference(&told)
-                    .for_each(|service| self.metrics.started(service, &self.node, *address));
+    /// `address` is now announced on these links; on none any more when they are empty.
+    pub(crate) fn announcing(&mut self, address: IpAddr, links: &BTreeSet<&str>) {
+        let holders = self.holders(address);
+        if let Some(why) = self.lost.remove(&address) {
+            self.metrics.forget(address);
+            tracing::info!(ip = %address, services = names(&holders), why = words(&why), "no longer announcing");
+            self.remove(address);
+        } else if links.is_empty() {
+            self.metrics.forget(address);
+            if let Some(ours) = self.ours.get_mut(&address).filter(|ours| !ours.links.is_empty()) {
+                ours.links = Arc::default();
+                let why = "no interface that its advertisements name can be used";
+                tracing::info!(ip = %address, services = names(&holders), why, "no longer announcing");
+            }
+        } else {
+            self.started(address, links);
+        }
+        holders.iter().for_each(|service| self.tell(service));
+    }
+
+    fn started(&mut self, address: IpAddr, links: &BTreeSet<&str>) {
+        let Some(ours) = self.ours.get_mut(&address) else { return };
+        let services = &ours.announcement.services;
+        self.metrics.announcing(address, services);
+        let interfaces = links.iter().copied().collect::<Vec<_>>().join(", ");
+        let named = names(services);
+        if ours.links.is_empty() {
+            let why = format!("first of {} eligible nodes", ours.announcement.eligible);
+            tracing::info!(ip = %address, services = named, interfaces, why, "announcing");
+        } else {
+            tracing::info!(ip = %address, services = named, interfaces, "announcing on other interfaces");
+        }
+        ours.links = Arc::new(links.iter().map(|name| (*name).to_owned()).collect());
+    }
+
+    fn lacking(&self, address: IpAddr) {
+        let Some(ours) = self.ours.get(&address) else { return };
+        let why = "no interface that its advertisements name can be used";
+        tracing::info!(ip = %address, services = names(&ours.announcement.services), why, "not announcing");
+    }
+
+    fn holders(&self, address: IpAddr) -> Vec<Holder> {
+        self.ours.get(&address).map(|ours| ours.announcement.services.clone()).unwrap_or_default()
+    }
+
+    fn remove(&mut self, address: IpAddr) {
+        for service in self.holders(address) {
+            self.unlink(&service, address);
+        }
+        self.ours.remove(&address);
+    }
+
+    fn unlink(&mut self, service: &Holder, address: IpAddr) {
+        if let Some(addresses) = self.services.get_mut(service) {
+            addresses.retain(|known| *known != address);
+            if addresses.is_empty() {
+                self.services.remove(service);
             }
         }
-        let unanswered: BTreeSet<IpAddr> = announcer.unanswered().collect();
-        let new: Vec<String> = unanswered.difference(&self.unanswered).map(IpAddr::to_string).collect();
-        if !new.is_empty() {
-            tracing::warn!(
-                addresses = new.join(", "),
-                "elected for IPv6 addresses, which nobody answers for: this version speaks ARP, not yet NDP"
-            );
-        }
-        self.unanswered = unanswered;
     }
 
-    /// `address` is now announced on these interfaces; on none any more when they are empty.
-    pub(crate) fn announcing(&mut self, address: IpAddr, interfaces: &BTreeSet<&str>, outcome: &Outcome) {
-        if interfaces.is_empty() {
-            self.stopped(address, outcome);
+    /// Tells how a Service stands. Whether that is new is for the listener to see.
+    fn tell(&self, service: &Holder) {
+        let addresses = self.services.get(service).into_iter().flatten();
+        let ours: Vec<&Ours> = addresses.filter_map(|address| self.ours.get(address)).collect();
+        let announced: Vec<&&Ours> = ours.iter().filter(|ours| !ours.links.is_empty()).collect();
+        let state = if let [one, more @ ..] = announced.as_slice() {
+            let all = announced.iter().any(|ours| ours.announcement.interfaces == Interfaces::All);
+            Some(Announced::On(match (all, more) {
+                (true, _) => Arc::default(),
+                (false, []) => one.links.clone(),
+                (false, _) => {
+                    Arc::new(announced.iter().flat_map(|ours| ours.links.iter().cloned()).collect())
+                }
+            }))
         } else {
-            self.started(address, interfaces, outcome);
-        }
+            let named = ours.iter().filter_map(|ours| match &ours.announcement.interfaces {
+                Interfaces::Only(names) => Some(names.iter().cloned()),
+                Interfaces::All => None,
+            });
+            (!ours.is_empty()).then(|| Announced::Lacks(Arc::new(named.flatten().collect())))
+        };
+        // Nobody listens any more when the program ends.
+        let _ = self.told.send(Told::Of(Standing { service: service.clone(), state }));
     }
 
-    fn started(&mut self, address: IpAddr, interfaces: &BTreeSet<&str>, outcome: &Outcome) {
-        let services = self.desired.get(&address).map(|ours| ours.services.clone()).unwrap_or_default();
-        let eligible = outcome.owners.get(&address).map_or(0, |owner| owner.eligible);
-        let on = interfaces.iter().copied().collect::<Vec<_>>().join(", ");
-        let named = names(&services);
-        if self.announced.contains_key(&address) {
-            tracing::info!(ip = %address, services = named, interfaces = on, "announcing on other interfaces");
-        } else {
-            let why = format!("first of {eligible} eligible nodes");
-            tracing::info!(ip = %address, services = named, interfaces = on, why, "announcing");
-        }
-        services.iter().for_each(|service| self.metrics.started(service, &self.node, address));
-        self.announced.insert(address, services);
-    }
-
-    fn stopped(&mut self, address: IpAddr, outcome: &Outcome) {
-        // Also of an address that was lost before it was announced: it may have been asked for.
-        self.metrics.forget(address);
-        let Some(services) = self.announced.remove(&address) else { return };
-        services.iter().for_each(|service| self.metrics.stopped(service, &self.node, address));
-        let why = self.why_not(address, &services, outcome);
-        tracing::info!(ip = %address, services = names(&services), why, "no longer announcing");
-    }
-
-    /// Why this node does not announce an address that it announced until now.
-    fn why_not(&self, address: IpAddr, services: &BTreeSet<ServiceKey>, outcome: &Outcome) -> String {
-        if let Some(owner) = outcome.owners.get(&address) {
-            return match owner.node == self.node {
-                true => "no interface that its advertisements name can be used".to_owned(),
-                false => format!("node {} is first now", owner.node),
-            };
-        }
-        let nobody = |service: &ServiceKey| Some(format!("{service} {}", outcome.nobody.get(service)?));
-        services.iter().find_map(nobody).unwrap_or_else(|| "no Service has it any more".to_owned())
+    /// All there was to announce at the start is announced.
+    pub(crate) fn complete(&self) {
+        let _ = self.told.send(Told::All);
     }
 
     /// The program ends.
     pub(crate) fn ended(&self) {
-        for (address, services) in &self.announced {
-            tracing::info!(ip = %address, services = names(services), why = "the speaker ends", "no longer announcing");
+        for (address, ours) in self.ours.iter().filter(|(_, ours)| !ours.links.is_empty()) {
+            let services = names(&ours.announcement.services);
+            tracing::info!(ip = %address, services, why = "the speaker ends", "no longer announcing");
         }
     }
 }
 
-fn names(services: &BTreeSet<ServiceKey>) -> String {
-    services.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+/// Why this node does not announce an address that it announced until now.
+fn words(lost: &Lost) -> String {
+    match lost {
+        Lost::To(node) => format!("node {node} is first now"),
+        Lost::Nobody(service, why) => format!("{service} {why}"),
+        Lost::Released => "no Service has it any more".to_owned(),
+    }
+}
+
+fn names(services: &[Holder]) -> String {
+    services.iter().map(|holder| holder.key.to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -7,27 +7,33 @@ mod support;
 
 use std::future::poll_fn;
 use std::io::Read;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use ferrolb_core::announce::LinkIndex;
-use ferrolb_core::election::{Announcement, Interfaces, Outcome, Owner};
+use ferrolb_core::announce::{Cover, LinkIndex};
+use ferrolb_core::election::{Announcement, Change, Holder as Service, Interfaces, Lost};
 use ferrolb_core::service::ServiceKey;
 use ferrolb_core::wire::Mac;
 use ferrolb_core::wire::arp::{Host, Operation, Packet, announcement};
+use ferrolb_core::wire::ndp;
 use ferrolb_runtime::Readiness;
 use ferrolb_speaker::announcing::{self, Parts};
+use ferrolb_speaker::cluster::News;
 use ferrolb_speaker::links::{self, DEFAULT_EXCLUDED};
 use ferrolb_speaker::metrics::Metrics;
-use ferrolb_speaker::socket::{Datalink, FRAME, PacketSockets, Port, arp_requests};
+use ferrolb_speaker::report::Report;
+use ferrolb_speaker::socket::{Datalink, FRAME, PacketSockets, Port, filter};
+use socket2::SockFilter;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use support::*;
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1);
+const CLIENT_IP6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 2);
 const CLIENT_IP: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 
 fn request(target: Ipv4Addr) -> Packet {
@@ -49,7 +55,7 @@ fn tagged(packet: &Packet, tag: u16) -> Vec<u8> {
 
 /// One namespace with both ends of the cable: what is sent into `out` arrives at `lan`.
 #[test]
-fn only_requests_to_this_station_pass_the_filter() {
+fn only_what_concerns_the_pools_passes_the_filter() {
     if enter_namespace().is_none() {
         return;
     }
@@ -58,7 +64,9 @@ fn only_requests_to_this_station_pass_the_filter() {
         let lan = plug(&handle, &this_namespace()).await;
         let out = find(&handle, "out").await;
         change(&handle, out, rtnetlink::LinkMessageBuilder::up).await;
-        let (node, client) = (PacketSockets.open(lan).unwrap(), PacketSockets.open(out).unwrap());
+        let cover = Cover::of(&["10.9.1.0/24".parse().unwrap()]);
+        let open = |link| PacketSockets.open(link, &cover).unwrap();
+        let (node, client) = (open(lan), open(out));
 
         const FROM_NODE: u8 = 100;
         const LAST: u8 = 200;
@@ -70,22 +78,32 @@ fn only_requests_to_this_station_pass_the_filter() {
             alter(&mut frame);
             frame
         };
-        let cases: [(&str, Vec<u8>, Option<u8>); 10] = [
+        let outside: fn(&mut Vec<u8>) = |frame| frame[40] = 2;
+        let from_inside: fn(&mut Vec<u8>) = |frame| {
+            frame[40] = 2;
+            frame[28..32].copy_from_slice(&[10, 9, 1, 77]);
+        };
+        let cases: [(&str, Vec<u8>, Option<u8>); 12] = [
             ("broadcast", ask(1).build(), Some(1)),
             ("to this station", Packet { destination: NODE, ..ask(2) }.build(), Some(2)),
             ("to another", Packet { destination: Mac([2, 0, 0, 0, 0, 7]), ..ask(3) }.build(), None),
             ("to a group", Packet { destination: group, ..ask(4) }.build(), None),
-            ("a reply", Packet { operation: Operation::Reply, ..ask(5) }.build(), None),
+            ("a reply", Packet { operation: Operation::Reply, ..ask(5) }.build(), Some(5)),
             ("operation 3", altered(6, |frame| frame[21] = 3), None),
             ("not ARP", altered(7, |frame| frame[12..14].copy_from_slice(&[0x08, 0x00])), None),
             ("in VLAN 7", tagged(&ask(8), 7), None),
             ("with priority 5, no VLAN", tagged(&ask(9), 5 << 13), Some(9)),
+            ("for an address of no pool", altered(11, outside), None),
+            ("from an address of a pool, for another", altered(12, from_inside), Some(12)),
             ("padded", altered(10, |frame| frame.resize(60, 0)), Some(10)),
         ];
         // A socket for all protocols on all links sees frames before the kernel has looked at their tags
         // itself, so this one shows what the filter does alone.
         let filtered = everything();
-        filtered.attach_filter(&arp_requests()).unwrap();
+        let program = filter::arp(&cover.v4)
+            .into_iter()
+            .map(|step| SockFilter::new(step.code, step.jt, step.jf, step.k));
+        filtered.attach_filter(&program.collect::<Vec<_>>()).unwrap();
         for (_, frame, _) in &cases {
             client.send(frame).unwrap();
         }
@@ -166,11 +184,13 @@ impl Node {
     }
 }
 
-fn outcome(owner: &str) -> Option<Arc<Outcome>> {
-    let announcement =
-        Announcement { interfaces: Interfaces::All, services: [ServiceKey::new("shop", "web")].into() };
-    let owner = Owner { node: owner.to_owned(), eligible: 2, announcement };
-    Some(Arc::new(Outcome { owners: [(VIP.into(), owner)].into(), ..Outcome::default() }))
+fn news(owner: &str) -> News {
+    let service = Service { key: Arc::new(ServiceKey::new("shop", "web")), uid: "".into() };
+    let announcement = Announcement { interfaces: Interfaces::All, services: vec![service], eligible: 2 };
+    let ours = if owner == "node-1" { Ok(announcement) } else { Err(Lost::To(owner.to_owned())) };
+    let changes = [VIP.into(), VIP6.into()].map(|address| Change { address, ours: ours.clone() });
+    let cover = Cover::of(&["10.9.0.0/28".parse().unwrap(), "fd09::/120".parse().unwrap()]);
+    News { changes: changes.into(), cover: Some(cover) }
 }
 
 fn announced(metrics: &Metrics) -> bool {
@@ -195,16 +215,20 @@ async fn node(
 ) {
     let handle = netlink();
     let mut lan = plug(&handle, &client).await;
-    let (metrics, shutdown, readiness) = (Metrics::default(), CancellationToken::new(), Readiness::default());
-    let (elected, elected_in) = watch::channel(None);
+    let (metrics, shutdown, readiness) =
+        (Metrics::new("node-1"), CancellationToken::new(), Readiness::default());
+    let (told, coming) = tokio::sync::mpsc::unbounded_channel();
+    let (standings, _standing) = tokio::sync::mpsc::unbounded_channel();
     let (found, links) = watch::channel(None);
-    let following = links::follow(DEFAULT_EXCLUDED.parse().unwrap(), found, shutdown.clone());
+    let following =
+        links::follow(DEFAULT_EXCLUDED.parse().unwrap(), found, metrics.clone(), shutdown.clone());
     let announcing = announcing::run(Parts {
-        node: "node-1".to_owned(),
         datalink: PacketSockets,
-        elected: elected_in,
+        news: coming,
         links,
+        report: Report::new(metrics.clone(), standings),
         metrics: metrics.clone(),
+        refresh: None,
         ready: readiness.token("packet sockets"),
         clock: ferrolb_runtime::now,
         shutdown: shutdown.clone(),
@@ -213,7 +237,7 @@ async fn node(
     done.send(()).unwrap();
     while let Some(order) = orders.recv().await {
         match order {
-            Order::Elect(owner) => drop(elected.send_replace(outcome(owner))),
+            Order::Elect(owner) => told.send(news(owner)).unwrap(),
             Order::Link(up) => {
                 change(&handle, lan, |link| if up { link.up() } else { link.down() }).await;
             }
@@ -241,6 +265,15 @@ async fn client(handle: &rtnetlink::Handle) -> LinkIndex {
     handle.address().add(out.0, CLIENT_IP.into(), 24).execute().await.unwrap();
     change(handle, out, rtnetlink::LinkMessageBuilder::up).await;
     out
+}
+
+/// Waits until the client's kernel has this MAC for the address.
+async fn learned(handle: &rtnetlink::Handle, address: IpAddr, mac: Mac) {
+    let deadline = Instant::now() + PATIENCE;
+    while neighbour(handle, address).await != Some(mac) {
+        assert!(Instant::now() < deadline, "the client has {:?}", neighbour(handle, address).await);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Waits for one whole announcement: both forms, in their order.
@@ -277,11 +310,7 @@ fn the_owner_answers_and_announces_and_a_former_owner_is_silent() {
 
         // The client's kernel is convinced as well.
         UdpSocket::bind((CLIENT_IP, 0)).unwrap().send_to(b"?", (VIP, 9)).unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        while neighbour(&handle, VIP).await != Some(NODE) {
-            assert!(Instant::now() < deadline, "the client has {:?}", neighbour(&handle, VIP).await);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        learned(&handle, VIP.into(), NODE).await;
 
         // Another node wins: silence, though a round of announcements was still to come.
         node.tell(Order::Elect("node-2"));
@@ -346,6 +375,90 @@ fn a_link_that_changes_is_followed_at_once() {
         let tap = Tap::on(client(&handle).await);
         node.tell(Order::Await(true));
         assert_eq!(tap.ask(&request(VIP)), request(VIP).answer(NODE));
+        node.tell(Order::End);
+    });
+}
+
+/// The group that a report of MLD version 2 adds (RFC 3810 section 5.2), if the frame is one with a single record.
+fn reported(frame: &[u8]) -> Option<Ipv6Addr> {
+    // Ethernet, IPv6 with a hop-by-hop header of 8 bytes (the router alert), ICMPv6 type 143, the first record.
+    let is_report = frame.get(12..14)? == [0x86, 0xdd] && frame.get(20)? == &0 && frame.get(62)? == &143;
+    let mode = *frame.get(70)?;
+    let group = <[u8; 16]>::try_from(frame.get(74..90)?).ok()?;
+    // 4: changed to "exclude nothing", which is how a group is joined.
+    (is_report && mode == 4).then(|| group.into())
+}
+
+#[test]
+fn neighbour_discovery_with_a_real_kernel() {
+    if enter_namespace().is_none() {
+        return;
+    }
+    on_this_thread(async {
+        let node = Node::start();
+        let handle = netlink();
+        let out = client(&handle).await;
+        let tap = Tap::on(out);
+        handle.address().add(out.0, CLIENT_IP6.into(), 64).execute().await.unwrap();
+        node.tell(Order::AwaitReady);
+        node.tell(Order::Elect("node-1"));
+
+        // ndp_4: the switch is told of the group; ndp_3: the announcement.
+        let group = ndp::solicited_node(VIP6);
+        tap.find("a report of the group", |frame| (reported(frame)? == group).then_some(()));
+        let told = ndp::announcement(NODE, VIP6).build();
+        tap.find("an unsolicited advertisement", |frame| (frame == told).then_some(()));
+
+        // The client's kernel asks, is answered and convinced. Its own address is usable once it has been checked.
+        let deadline = Instant::now() + PATIENCE;
+        let socket = loop {
+            match UdpSocket::bind((CLIENT_IP6, 0)) {
+                Ok(socket) => break socket,
+                Err(error) => assert!(Instant::now() < deadline, "the client's address: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        socket.send_to(b"?", (VIP6, 9)).unwrap();
+        learned(&handle, VIP6.into(), NODE).await;
+
+        // ndp_5: a unicast probe, as a neighbour sends it that knows us.
+        let probe = ndp::Solicitation {
+            destination: NODE,
+            source: CLIENT,
+            sender: CLIENT_IP6,
+            recipient: VIP6,
+            target: VIP6,
+            link_layer: None,
+        };
+        tap.send(&probe.build());
+        let answer = probe.answer(NODE).build();
+        tap.find("an answer to a unicast probe", |frame| (frame == answer).then_some(()));
+
+        // ndp_2: the duplicate check of another host that takes the address fails.
+        handle.address().add(out.0, VIP6.into(), 64).execute().await.unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while !duplicate(&handle, VIP6).await {
+            assert!(Instant::now() < deadline, "the client took the address");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+
+        remove(&handle, VIP6).await;
+
+        // A link that was down is joined and announced on anew, with whatever MAC it has.
+        let other = Mac([0x02, 0, 0, 0, 0, 0x55]);
+        node.tell(Order::Link(false));
+        node.tell(Order::Mac(other));
+        node.tell(Order::Link(true));
+        tap.find("a report of the group", |frame| (reported(frame)? == group).then_some(()));
+        let told = ndp::announcement(other, VIP6).build();
+        tap.find("an advertisement of the new MAC", |frame| (frame == told).then_some(()));
+        // Its kernel forgot everybody when the cable was out, and checks its own address once more before it asks.
+        let deadline = Instant::now() + PATIENCE;
+        while neighbour(&handle, VIP6.into()).await != Some(other) {
+            assert!(Instant::now() < deadline, "the client has {:?}", neighbour(&handle, VIP6.into()).await);
+            let _ = socket.send_to(b"?", (VIP6, 9));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         node.tell(Order::End);
     });
 }

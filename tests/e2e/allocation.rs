@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
+use ferrolb_tests::lab::programs;
 use ferrolb_tests::lab::progress::{Progress, wait};
 use ferrolb_tests::plane::Plane;
-use ferrolb_tests::program::{self, Launch, Program};
+use ferrolb_tests::program::{Launch, Program};
 use ferrolb_tests::scene::{SYSTEM, shown};
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::api::{
@@ -47,7 +48,7 @@ fn text(error: impl std::fmt::Display) -> String {
 
 impl World {
     fn start(&mut self) -> Done {
-        let folder = program::folder(&Progress::default()).map_err(text)?;
+        let folder = programs::ferrolb_programs(&Progress::default()).map_err(text)?;
         let launch = Launch::new(&folder.join("ferrolb-controller"), &self.plane.lab.paths.kubeconfig());
         let launch = launch.map_err(text)?.flags(&["--pod-name", "one", "--lease-duration", "5"]);
         self.controller = Some(launch.start().map_err(text)?);

@@ -208,7 +208,7 @@ fn external_ips_are_neither_given_out_nor_answered() {
         let address = scene.address("web").await?;
         assert_eq!(address.to_string(), "10.10.0.201", "the first is another Service's external IP");
         answering(&scene, on_wire(ipv4(address))?).await?;
-        let macs = on_wire(scene.client_host()?.who_has([10, 10, 0, 200].into(), WINDOW))?;
+        let macs = on_wire(scene.client_host()?.who_has([10, 10, 0, 200], WINDOW))?;
         assert!(macs.is_empty(), "{macs:?} answer for an external IP");
         Ok(())
     });

@@ -1,6 +1,7 @@
 //! The lab itself: it comes up, and whatever happens to it, `lab down` leaves nothing behind.
 
 mod support;
+mod wire;
 
 use std::process::{Command, Stdio};
 
@@ -31,13 +32,13 @@ impl Drop for Guard {
     }
 }
 
-fn lab(name: &str, arguments: &[&str]) -> Command {
+pub(crate) fn lab(name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
     command.args(["--name", name]).args(arguments);
     command
 }
 
-fn must(mut command: Command) -> String {
+pub(crate) fn must(mut command: Command) -> String {
     let output = command.output().expect("the lab program");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
@@ -45,7 +46,7 @@ fn must(mut command: Command) -> String {
 }
 
 /// What a command says that must be refused.
-fn refused(mut command: Command) -> String {
+pub(crate) fn refused(mut command: Command) -> String {
     let output = command.output().expect("the lab program");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{command:?} should be refused: {said}");
@@ -72,7 +73,7 @@ fn down_leaves_nothing_and_two_labs_live_side_by_side() {
     }
     let (_one, _two) = (Guard::new("testa"), Guard::new("testb"));
     must(lab("testa", &["up", "--nodes", "1"]));
-    must(lab("testb", &["up", "--nodes", "0"]));
+    must(lab("testb", &["up", "--nodes", "0", "--segments", "2"]));
     let nodes = |name| must(lab(name, &["kubectl", "get", "nodes", "-o", "name"]));
     assert_eq!((nodes("testa").trim(), nodes("testb").trim()), ("node/node1", ""));
 
@@ -80,6 +81,9 @@ fn down_leaves_nothing_and_two_labs_live_side_by_side() {
     assert!(said.contains("is up already"), "{said}");
     careful_as_a_real_cluster("testa");
     apart_from_the_machine("testa");
+    wire::each_segment_is_a_wire_of_its_own("testb");
+    wire::hosts_see_frames_and_keep_neighbours("testb");
+    wire::the_judge_tells_one_owner_from_two("testb");
 
     must(lab("testb", &["down"]));
     nothing_is_left("testb");
@@ -346,7 +350,7 @@ fn without_root_it_says_so_in_one_sentence() {
 }
 
 /// Waits for a condition of the machine.
-fn until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
     let waited =
         block_on(wait(what, 60, async || if condition() { Ok(()) } else { Err("not yet".to_owned()) }));
     waited.expect("it came about");

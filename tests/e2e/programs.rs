@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ferrolb_tests::lab::programs;
 use ferrolb_tests::lab::progress::{Progress, wait};
 use ferrolb_tests::plane::{Plane, project};
 use ferrolb_tests::program::{self, Launch};
@@ -47,7 +48,7 @@ struct Program(program::Program);
 
 impl Program {
     fn start(name: &str, kubeconfig: &Path, port: u16, flags: &[&str]) -> Self {
-        let folder = program::folder(&Progress::default()).expect("the programs");
+        let folder = programs::ferrolb_programs(&Progress::default()).expect("the programs");
         let launch = Launch::new(&folder.join(name), kubeconfig).expect("a port");
         Program(launch.port(port).flags(flags).start().expect("the program"))
     }

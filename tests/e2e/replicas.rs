@@ -19,7 +19,7 @@ use ferrolb_tests::history::{Event, check};
 use ferrolb_tests::lab::progress::{Progress, wait};
 use ferrolb_tests::lab::{LabError, programs};
 use ferrolb_tests::plane::Plane;
-use ferrolb_tests::program::{self, Launch, Program};
+use ferrolb_tests::program::{Launch, Program};
 use ferrolb_tests::recorder::Recorder;
 use ferrolb_tests::scene::{SYSTEM, Scene, shown};
 use futures::future::try_join_all;
@@ -83,7 +83,8 @@ fn shake(count: usize, incidents: usize) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock");
     let seed = std::env::var("FERROLB_SEED").map_or(now.as_secs(), |text| text.parse().expect("a number"));
     eprintln!("FERROLB_SEED={seed}");
-    let controller = program::folder(&Progress::default()).expect("the programs").join("ferrolb-controller");
+    let controller =
+        programs::ferrolb_programs(&Progress::default()).expect("the programs").join("ferrolb-controller");
     let plane = Plane::anew(LAB, Path::new(env!("CARGO_BIN_EXE_lab"))).expect("a control plane");
     plane.apply_crds().expect("the definitions");
 

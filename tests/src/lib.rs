@@ -3,6 +3,7 @@
 //! - [`lab`] starts, changes and ends clusters.
 //! - [`image`] packs container images from static programs, without a container engine.
 //! - [`host`] is a machine of the lab: it asks, listens and captures on the wire.
+//! - [`judge`] captures at the switch and says who answered for an address, and whether two did, or nobody.
 //! - [`mod@bench`] measures.
 //! - [`plane`] is a control plane without nodes, and [`program`] one of our programs against it.
 //! - [`history`] says whether what Services showed was ever wrong; [`recorder`] records it.
@@ -12,6 +13,7 @@ pub mod bench;
 pub mod history;
 pub mod host;
 pub mod image;
+pub mod judge;
 pub mod lab;
 pub mod plane;
 pub mod program;

@@ -10,28 +10,14 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::lab::progress::{Progress, wait};
-use crate::lab::{LabError, programs};
-
-/// The environment variable that names a folder of ready FerroLB programs, to test or measure those.
-pub const READY: &str = "FERROLB_PROGRAMS";
+use crate::lab::LabError;
+use crate::lab::progress::wait;
 
 /// How long a program may take to say or answer something, in seconds.
 const PATIENCE: u64 = 60;
 
 /// How long an answer of the admin endpoint may take.
 const ANSWER: Duration = Duration::from_secs(5);
-
-/// The folder of FerroLB's programs: [`READY`], or built as for the image.
-///
-/// # Errors
-/// When cargo fails.
-pub fn folder(progress: &Progress) -> Result<PathBuf, LabError> {
-    match std::env::var_os(READY) {
-        Some(folder) => Ok(PathBuf::from(folder)),
-        None => programs::ferrolb_programs(progress),
-    }
-}
 
 /// How a program is to be started.
 #[derive(Clone, Debug)]

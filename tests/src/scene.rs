@@ -18,10 +18,12 @@ use std::path::Path;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, PostParams};
 use serde_json::{Value, json};
 
 use crate::host::{Host, Mac};
+use crate::lab::network::Network;
 use crate::lab::progress::{Progress, wait};
 use crate::lab::{Lab, LabError, process, programs, up};
 
@@ -166,6 +168,66 @@ impl Scene {
         created.map(|_| ()).map_err(api_error(&format!("creating {kind} {name}")))
     }
 
+    /// Replaces the `spec` of a custom resource of ours.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn change(&self, kind: &str, name: &str, spec: &Value) -> Result<(), LabError> {
+        let (api, what) = (self.custom(kind), format!("changing {kind} {name}"));
+        let mut object = api.get(name).await.map_err(api_error(&what))?;
+        object.data["spec"] = spec.clone();
+        api.replace(name, &PostParams::default(), &object).await.map(|_| ()).map_err(api_error(&what))
+    }
+
+    /// The ServiceL2Status objects of a Service, by the node that each is of.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn l2_statuses(&self, service: &str) -> Result<Vec<DynamicObject>, LabError> {
+        let labels =
+            format!("metallb.io/service-name={service},metallb.io/service-namespace={}", self.namespace);
+        let list = kube::api::ListParams::default().labels(&labels);
+        let found = self.custom("ServiceL2Status").list(&list).await;
+        Ok(found.map_err(api_error("listing ServiceL2Status"))?.items)
+    }
+
+    /// The messages of a Service's events of this type and reason.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn events(&self, service: &str, kind: &str, reason: &str) -> Result<Vec<String>, LabError> {
+        let api: Api<k8s_openapi::api::core::v1::Event> =
+            Api::namespaced(self.client.clone(), &self.namespace);
+        let fields =
+            format!("involvedObject.kind=Service,involvedObject.name={service},type={kind},reason={reason}");
+        let found = api.list(&kube::api::ListParams::default().fields(&fields)).await;
+        let found = found.map_err(api_error("listing events"))?.items;
+        Ok(found.into_iter().filter_map(|event| event.message).collect())
+    }
+
+    /// Gives a Service without selector ready endpoints, one on each of these nodes; behind them is nothing.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn endpoints(&self, service: &str, family: &str, nodes: &[&str]) -> Result<(), LabError> {
+        let endpoints = nodes.iter().map(|node| {
+            let number = node.trim_start_matches("node");
+            let address =
+                if family == "IPv4" { format!("10.244.{number}.250") } else { format!("fd44::{number}:250") };
+            json!({"addresses": [address], "conditions": {"ready": true}, "nodeName": node})
+        });
+        let slice = object(json!({
+            "metadata": {"name": format!("{service}-by-hand"), "labels": {"kubernetes.io/service-name": service}},
+            "addressType": family, "endpoints": endpoints.collect::<Vec<_>>(),
+            "ports": [{"name": "http", "port": 8080}],
+        }))?;
+        let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &self.namespace);
+        api.create(&PostParams::default(), &slice)
+            .await
+            .map(|_| ())
+            .map_err(api_error("creating an EndpointSlice"))
+    }
+
     fn custom(&self, kind: &str) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("metallb.io", "v1beta1", kind));
         Api::namespaced_with(self.client.clone(), SYSTEM, &resource)
@@ -186,7 +248,13 @@ impl Scene {
             "type": "LoadBalancer", "selector": {"app": name}, "ipFamilyPolicy": "SingleStack",
             "ports": [{"name": "http", "port": 80, "targetPort": 8080}],
         });
-        NewService { scene: self, name: name.to_owned(), spec, annotations: BTreeMap::new() }
+        NewService {
+            scene: self,
+            name: name.to_owned(),
+            spec,
+            annotations: BTreeMap::new(),
+            labels: BTreeMap::new(),
+        }
     }
 
     /// The Services of this scene.
@@ -236,9 +304,17 @@ impl Scene {
     /// # Errors
     /// When a node's link cannot be read.
     pub fn nodes_by_mac(&self) -> Result<BTreeMap<Mac, String>, LabError> {
+        self.nodes_by_mac_in(Network::Lan)
+    }
+
+    /// The nodes by the MAC address of their link in `network`.
+    ///
+    /// # Errors
+    /// When a node's link cannot be read.
+    pub fn nodes_by_mac_in(&self, network: Network) -> Result<BTreeMap<Mac, String>, LabError> {
         let mut nodes = BTreeMap::new();
         for node in self.lab.config.node_names() {
-            let mac = self.lab.host(&node)?.mac("eth0").map_err(LabError::at(&node))?;
+            let mac = self.lab.host(&node)?.mac(network.link()).map_err(LabError::at(&node))?;
             nodes.insert(mac, node);
         }
         Ok(nodes)
@@ -332,6 +408,7 @@ pub struct NewService<'a> {
     name: String,
     spec: Value,
     annotations: BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
 }
 
 impl NewService<'_> {
@@ -349,6 +426,13 @@ impl NewService<'_> {
         self
     }
 
+    /// With this label.
+    #[must_use]
+    pub fn labelled(mut self, name: &str, value: &str) -> Self {
+        self.labels.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// Of this family.
     #[must_use]
     pub fn family(self, family: &str) -> Self {
@@ -361,7 +445,7 @@ impl NewService<'_> {
     /// When the API server refuses.
     pub async fn create(self) -> Result<Service, LabError> {
         let service: Service = object(json!({
-            "metadata": {"name": self.name, "annotations": self.annotations}, "spec": self.spec,
+            "metadata": {"name": self.name, "annotations": self.annotations, "labels": self.labels}, "spec": self.spec,
         }))?;
         let created = self.scene.services().create(&PostParams::default(), &service).await;
         created.map_err(api_error("creating a Service"))

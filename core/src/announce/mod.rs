@@ -1,37 +1,44 @@
 //! Which frames go out, and when, so that the network sends an address to this node.
 //!
 //! ```text
-//!  handle_desired ─┐                       ┌─► Effect::Send      a frame for one link
-//!  handle_links  ──┼──► Announcer ─────────┤
-//!  handle_frame  ──┘    (one for a node)   └─► Effect::Announcing  where an address is now answered for
-//!                         next_effect(now), next_deadline()
+//!  desire ────────┐                       ┌─► Effect::Send         a frame for one link
+//!  handle_links ──┼──► Announcer ─────────┼─► Effect::Join, Leave  a multicast group on one link
+//!                 │    (one for a node)   └─► Effect::Announcing   where an address is now answered for
+//!                 │      next_effect(now), next_deadline()
+//!  handle_frame ──┴──► Answer, or Ignored (why)
 //! ```
 //!
 //! The caller says what happened, then takes effects until there are none, then waits for the next input
 //! or for [`Announcer::next_deadline`]. Nothing here knows the time but by `now`: the time since any fixed
 //! moment, never going back.
 //!
-//! What is sent is one of three things. An *answer*, to an ARP request for an address that is desired on
-//! that very link. An *announcement* (gratuitous ARP), when an address newly becomes ours on a link, when
-//! a link comes up and when its Ethernet address changes; not on any other news. And nothing at all, from
-//! the call on that takes an address away: frames for it that were not taken yet are dropped.
+//! What is sent is one of three things. An *answer*, to an ARP request or a neighbour solicitation for an address
+//! that is desired on that very link; it is returned at once and never waits in a queue. An *announcement*
+//! (gratuitous ARP, unsolicited neighbour advertisement), when an address newly becomes ours on a link, when a
+//! link comes up and when its Ethernet address changes; not on any other news. And nothing at all, from the call
+//! on that takes an address away.
 //!
-//! IPv6 addresses are carried ([`Announcer::unanswered`]) but nothing is sent for them: NDP is not built
-//! yet.
+//! An IPv6 address is announced on links that have IPv6. Solicitations for it come to its solicited-node group, so
+//! that group is joined first; addresses that share a group are counted.
 
+mod cover;
 mod schedule;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::hash::BuildHasherDefault;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::election::Interfaces;
-use crate::wire::Mac;
 use crate::wire::arp::{self, Operation};
+use crate::wire::ndp;
+use crate::wire::{Mac, is_ndp};
 
+pub use cover::{Cover, MOST_PREFIXES};
 use schedule::Schedule;
-pub use schedule::{ROUNDS, SPACING};
+pub use schedule::{ARP_ROUNDS, NDP_ROUNDS, SPACING};
 
 /// The kernel's number of a network interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,22 +60,26 @@ pub struct Link {
     /// How often it has come up. A change says that it was away in between, however short, and that what
     /// its neighbours know may be stale.
     pub ups: u64,
+    /// Whether it has IPv6: a link-local address, without which no neighbour discovery takes place on it.
+    pub ipv6: bool,
 }
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Send `frame` on `link`.
+    /// Send an announcement on `link`.
     Send {
         /// The link.
         link: LinkIndex,
         /// The address that the frame speaks for.
         address: IpAddr,
-        /// What for.
-        purpose: Purpose,
         /// The whole Ethernet frame.
         frame: Vec<u8>,
     },
+    /// Listen to a solicited-node group on `link`; harmless where that is done already.
+    Join(LinkIndex, Ipv6Addr),
+    /// No longer listen to it.
+    Leave(LinkIndex, Ipv6Addr),
     /// The links on which `address` is answered for have changed.
     Announcing {
         /// The address.
@@ -78,13 +89,13 @@ pub enum Effect {
     },
 }
 
-/// What a frame is sent for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Purpose {
-    /// It answers a request.
-    Answer,
-    /// It tells everybody (gratuitous).
-    Announcement,
+/// What to send back, on the link that a frame came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The address asked for.
+    pub address: IpAddr,
+    /// The whole Ethernet frame.
+    pub frame: Vec<u8>,
 }
 
 /// Why a received frame is not answered.
@@ -92,11 +103,15 @@ pub enum Purpose {
 pub enum Ignored {
     /// It is no ARP packet that anybody may act on.
     Refused(arp::Refusal),
+    /// It is no neighbour solicitation or advertisement that anybody may act on.
+    RefusedNdp(ndp::Refusal),
     /// The link is not one that we use (any more).
     UnknownLink,
-    /// It is a reply.
+    /// It tells and does not ask: an ARP reply, a neighbour advertisement.
     NotARequest,
-    /// Its Ethernet destination is neither broadcast nor our address.
+    /// It announces its sender's own address (gratuitous ARP).
+    Announcement,
+    /// Its Ethernet destination is another station's.
     NotForUs,
     /// It is our own: its sender is the link itself.
     Own,
@@ -108,8 +123,10 @@ impl fmt::Display for Ignored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Ignored::Refused(refusal) => return refusal.fmt(f),
+            Ignored::RefusedNdp(refusal) => return refusal.fmt(f),
             Ignored::UnknownLink => "unknown_link",
             Ignored::NotARequest => "not_a_request",
+            Ignored::Announcement => "announcement",
             Ignored::NotForUs => "not_for_us",
             Ignored::Own => "own",
             Ignored::NotOurs => "not_ours",
@@ -117,11 +134,23 @@ impl fmt::Display for Ignored {
     }
 }
 
+/// Addresses by hash, for questions only: its order means nothing, and its hasher has no secret, as a chain can only be
+/// as long as what is ours.
+type Addresses = HashSet<IpAddr, BuildHasherDefault<DefaultHasher>>;
+
 /// A link, and what is answered for on it.
 #[derive(Debug)]
 struct LinkState {
     link: Link,
-    addresses: BTreeSet<Ipv4Addr>,
+    addresses: Addresses,
+    /// The solicited-node groups, with how many of the addresses are in each.
+    groups: BTreeMap<Ipv6Addr, u32>,
+}
+
+impl LinkState {
+    fn wants(&self, address: IpAddr, interfaces: &Interfaces) -> bool {
+        (address.is_ipv4() || self.link.ipv6) && interfaces.contains(&self.link.name)
+    }
 }
 
 /// Decides what this node sends. One for the whole node.
@@ -130,60 +159,193 @@ pub struct Announcer {
     desired: BTreeMap<IpAddr, Interfaces>,
     links: BTreeMap<LinkIndex, LinkState>,
     schedule: Schedule,
-    /// Frames that are built but not taken yet.
+    /// What is to be done first, in order: groups, and the second form of an announcement.
     queue: VecDeque<Effect>,
     /// The addresses whose links have changed since that was last told.
-    changed: BTreeSet<Ipv4Addr>,
+    changed: BTreeSet<IpAddr>,
 }
 
 impl Announcer {
-    /// An announcer that knows no link and desires nothing.
-    pub fn new() -> Self {
-        Announcer::default()
+    /// An announcer that knows no link and desires nothing. What was announced is told again each `refresh`, if
+    /// there is one: some switches forget after 300 s of silence.
+    pub fn new(refresh: Option<Duration>) -> Self {
+        Announcer { schedule: Schedule::new(refresh), ..Announcer::default() }
     }
 
-    /// Takes the whole set of addresses that this node is to answer for, and where.
+    /// This node is to answer for `address` on these links; on none for `None`.
     ///
-    /// What was desired before and still is goes on undisturbed: nothing is announced again.
-    pub fn handle_desired(&mut self, desired: BTreeMap<IpAddr, Interfaces>, now: Duration) {
-        self.desired = desired;
-        self.reconcile(&BTreeSet::new(), now);
+    /// Where it was answered for already that goes on undisturbed: nothing is announced again.
+    pub fn desire(&mut self, address: IpAddr, interfaces: Option<Interfaces>, now: Duration) {
+        let indices: Vec<LinkIndex> = self.links.keys().copied().collect();
+        for index in indices {
+            let Some(state) = self.links.get(&index) else { continue };
+            let wanted = interfaces.as_ref().is_some_and(|interfaces| state.wants(address, interfaces));
+            self.set(index, address, wanted, now);
+        }
+        match interfaces {
+            Some(interfaces) => self.desired.insert(address, interfaces),
+            None => self.desired.remove(&address),
+        };
     }
 
     /// Takes the whole set of links that can be announced on.
     ///
     /// On a link that is new, came up again or has another Ethernet address, all its addresses are
-    /// announced anew.
+    /// announced anew; and the groups of one that came up are joined again.
     pub fn handle_links(&mut self, links: BTreeMap<LinkIndex, Link>, now: Duration) {
-        let fresh: BTreeSet<LinkIndex> = links
-            .iter()
-            .filter(|(index, link)| {
-                let known = self.links.get(index).map(|state| &state.link);
-                known.is_none_or(|known| (known.mac, known.ups) != (link.mac, link.ups))
-            })
-            .map(|(index, _)| *index)
-            .collect();
-        let mut old = std::mem::take(&mut self.links);
-        for (index, link) in links {
-            let addresses = old.remove(&index).map(|state| state.addresses).unwrap_or_default();
-            self.links.insert(index, LinkState { link, addresses });
-        }
-        for (index, gone) in old {
-            for address in gone.addresses {
+        let gone: Vec<LinkIndex> =
+            self.links.keys().copied().filter(|index| !links.contains_key(index)).collect();
+        for index in gone {
+            // Its socket is gone, and with it the groups.
+            let state = self.links.remove(&index);
+            for address in state.into_iter().flat_map(|state| state.addresses) {
                 self.schedule.stop(index, address);
                 self.changed.insert(address);
             }
+            self.forget_queued(index, |_| true);
         }
-        self.reconcile(&fresh, now);
+        for (index, link) in links {
+            self.handle_link(index, link, now);
+        }
     }
 
-    /// Takes a frame received on `link`; `Ok` with the address that it asks for when it is answered.
+    fn handle_link(&mut self, index: LinkIndex, link: Link, now: Duration) {
+        let old = self.links.get(&index).map(|state| state.link.clone());
+        if old.as_ref() == Some(&link) {
+            return;
+        }
+        let fresh = old.as_ref().is_none_or(|old| (old.mac, old.ups) != (link.mac, link.ups));
+        let returned = old.as_ref().is_some_and(|old| old.ups != link.ups);
+        if fresh {
+            // What was built with an Ethernet address that is gone must not leave.
+            self.forget_queued(index, |effect| matches!(effect, Effect::Send { .. }));
+        }
+        match self.links.get_mut(&index) {
+            Some(state) => state.link = link,
+            None => {
+                let state = LinkState { link, addresses: Addresses::default(), groups: BTreeMap::new() };
+                self.links.insert(index, state);
+            }
+        }
+        if returned && let Some(state) = self.links.get(&index) {
+            self.queue.extend(state.groups.keys().map(|group| Effect::Join(index, *group)));
+        }
+        let Some(state) = self.links.get(&index) else { return };
+        let wanted: Vec<(IpAddr, bool)> = self
+            .desired
+            .iter()
+            .map(|(address, interfaces)| (*address, state.wants(*address, interfaces)))
+            .collect();
+        for (address, wanted) in wanted {
+            let had = !self.set(index, address, wanted, now);
+            if fresh && wanted && had {
+                self.schedule.start(index, address, now);
+            }
+        }
+    }
+
+    /// Makes it so that `address` is answered for on a link, or not; returns whether that is new.
+    fn set(&mut self, index: LinkIndex, address: IpAddr, wanted: bool, now: Duration) -> bool {
+        let Some(state) = self.links.get_mut(&index) else { return false };
+        let changed = if wanted { state.addresses.insert(address) } else { state.addresses.remove(&address) };
+        if !changed {
+            return false;
+        }
+        self.changed.insert(address);
+        if let IpAddr::V6(six) = address {
+            let group = ndp::solicited_node(six);
+            let members = state.groups.entry(group).or_default();
+            if wanted {
+                *members += 1;
+                if *members == 1 {
+                    self.queue.push_back(Effect::Join(index, group));
+                }
+            } else {
+                *members -= 1;
+                if *members == 0 {
+                    state.groups.remove(&group);
+                    self.queue.retain(|effect| *effect != Effect::Join(index, group));
+                    self.queue.push_back(Effect::Leave(index, group));
+                }
+            }
+        }
+        if wanted {
+            self.schedule.start(index, address, now);
+        } else {
+            self.schedule.stop(index, address);
+            self.forget_queued(
+                index,
+                |effect| matches!(effect, Effect::Send { address: of, .. } if *of == address),
+            );
+        }
+        true
+    }
+
+    /// Drops what waits in the queue for `link` and is like that.
+    fn forget_queued(&mut self, link: LinkIndex, like: impl Fn(&Effect) -> bool) {
+        self.queue.retain(|effect| {
+            let of = match effect {
+                Effect::Send { link, .. } | Effect::Join(link, _) | Effect::Leave(link, _) => Some(*link),
+                Effect::Announcing { .. } => None,
+            };
+            of != Some(link) || !like(effect)
+        });
+    }
+
+    /// Takes a frame received on `link`; `Ok` with what to send back, at once, on the same link.
     ///
     /// # Errors
     /// [`Ignored`] says why there is no answer.
-    pub fn handle_frame(&mut self, link: LinkIndex, frame: &[u8]) -> Result<IpAddr, Ignored> {
+    pub fn handle_frame(&self, link: LinkIndex, frame: &[u8]) -> Result<Answer, Ignored> {
         let state = self.links.get(&link).ok_or(Ignored::UnknownLink)?;
-        let mac = state.link.mac;
+        if is_ndp(frame) { state.handle_ndp(frame) } else { state.handle_arp(frame) }
+    }
+
+    /// The next thing to do at `now`; to be called until there is none.
+    ///
+    /// Groups and changes of state come before announcements, which may be tens of thousands at once and
+    /// are built one by one, when they are taken: the caller may look for input between them.
+    pub fn next_effect(&mut self, now: Duration) -> Option<Effect> {
+        if let Some(effect) = self.queue.pop_front() {
+            return Some(effect);
+        }
+        if let Some(address) = self.changed.pop_first() {
+            return Some(Effect::Announcing { address, links: self.links_of(address) });
+        }
+        let (link, address) = self.schedule.pop(now)?;
+        // Links that go take their part of the schedule with them, so this one is there.
+        let mac = self.links.get(&link)?.link.mac;
+        let send = |frame| Effect::Send { link, address, frame };
+        match address {
+            IpAddr::V4(four) => {
+                let [first, second] = arp::announcement(mac, four).map(|packet| send(packet.build()));
+                self.queue.push_back(second);
+                Some(first)
+            }
+            IpAddr::V6(six) => Some(send(ndp::announcement(mac, six).build())),
+        }
+    }
+
+    /// When to call [`next_effect`](Self::next_effect) next, if nothing else happens.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.schedule.deadline()
+    }
+
+    /// The links on which `address` is answered for.
+    pub fn links_of(&self, address: IpAddr) -> BTreeSet<LinkIndex> {
+        let those = self.links.iter().filter(|(_, state)| state.addresses.contains(&address));
+        those.map(|(index, _)| *index).collect()
+    }
+}
+
+impl LinkState {
+    /// ARP, in the order of the lines below:
+    /// 1. a packet that can be read, and that asks: not a reply, nor an announcement in the form of a request;
+    /// 2. sent to all or to us;
+    /// 3. not our own;
+    /// 4. for an address that is ours on this link.
+    fn handle_arp(&self, frame: &[u8]) -> Result<Answer, Ignored> {
+        let mac = self.link.mac;
         let packet = arp::Packet::parse(frame).map_err(Ignored::Refused)?;
         if packet.operation != Operation::Request {
             return Err(Ignored::NotARequest);
@@ -194,99 +356,36 @@ impl Announcer {
         if packet.sender.mac == mac || packet.source == mac {
             return Err(Ignored::Own);
         }
-        if !state.addresses.contains(&packet.target.ip) {
-            return Err(Ignored::NotOurs);
+        if packet.sender.ip == packet.target.ip {
+            return Err(Ignored::Announcement);
         }
         let address = IpAddr::V4(packet.target.ip);
-        let frame = packet.answer(mac).build();
-        self.queue.push_back(Effect::Send { link, address, purpose: Purpose::Answer, frame });
-        Ok(address)
-    }
-
-    /// The next thing to do at `now`; to be called until there is none.
-    ///
-    /// Answers and changes of state come before announcements, which may be tens of thousands at once and
-    /// are built one by one, when they are taken: the caller may look for input between them.
-    pub fn next_effect(&mut self, now: Duration) -> Option<Effect> {
-        if let Some(effect) = self.queue.pop_front() {
-            return Some(effect);
+        if !self.addresses.contains(&address) {
+            return Err(Ignored::NotOurs);
         }
-        if let Some(address) = self.changed.pop_first().map(IpAddr::V4) {
-            return Some(Effect::Announcing { address, links: self.links_of(address) });
+        Ok(Answer { address, frame: packet.answer(mac).build() })
+    }
+
+    /// Neighbour discovery, the same: a solicitation comes to a group or, as a probe of a neighbour that knows us, to
+    /// our own Ethernet address.
+    fn handle_ndp(&self, frame: &[u8]) -> Result<Answer, Ignored> {
+        let mac = self.link.mac;
+        let asked = match ndp::Message::parse(frame).map_err(Ignored::RefusedNdp)? {
+            ndp::Message::Solicitation(asked) => asked,
+            ndp::Message::Advertisement(_) => return Err(Ignored::NotARequest),
+        };
+        if !asked.destination.is_group() && asked.destination != mac {
+            return Err(Ignored::NotForUs);
         }
-        let (link, address) = self.schedule.pop(now)?;
-        // Links that go take their part of the schedule with them, so this one is there.
-        let mac = self.links.get(&link)?.link.mac;
-        let [first, second] = arp::announcement(mac, address).map(|packet| Effect::Send {
-            link,
-            address: address.into(),
-            purpose: Purpose::Announcement,
-            frame: packet.build(),
-        });
-        self.queue.push_back(second);
-        Some(first)
-    }
-
-    /// When to call [`next_effect`](Self::next_effect) next, if nothing else happens.
-    pub fn next_deadline(&self) -> Option<Duration> {
-        self.schedule.deadline()
-    }
-
-    /// The links on which `address` is answered for.
-    pub fn links_of(&self, address: IpAddr) -> BTreeSet<LinkIndex> {
-        let IpAddr::V4(v4) = address else { return BTreeSet::new() };
-        self.links
-            .iter()
-            .filter(|(_, state)| state.addresses.contains(&v4))
-            .map(|(index, _)| *index)
-            .collect()
-    }
-
-    /// The addresses that are desired but that nothing is sent for, because they are IPv6.
-    pub fn unanswered(&self) -> impl Iterator<Item = IpAddr> {
-        self.desired.keys().copied().filter(IpAddr::is_ipv6)
-    }
-
-    /// Makes each link's addresses what is desired there; those of `fresh` links are announced anew.
-    fn reconcile(&mut self, fresh: &BTreeSet<LinkIndex>, now: Duration) {
-        for (index, state) in &mut self.links {
-            let wanted: BTreeSet<Ipv4Addr> = wanted(&self.desired, &state.link.name).collect();
-            for address in state.addresses.difference(&wanted) {
-                self.schedule.stop(*index, *address);
-                self.changed.insert(*address);
-            }
-            for address in &wanted {
-                let new = !state.addresses.contains(address);
-                if new || fresh.contains(index) {
-                    self.schedule.start(*index, *address, now);
-                }
-                if new {
-                    self.changed.insert(*address);
-                }
-            }
-            state.addresses = wanted;
+        if asked.source == mac || asked.link_layer == Some(mac) {
+            return Err(Ignored::Own);
         }
-        // What was built for an address that is gone, or with an Ethernet address that is, must not leave.
-        let links = &self.links;
-        self.queue.retain(|effect| match effect {
-            Effect::Send { link, address: IpAddr::V4(address), .. } => {
-                !fresh.contains(link)
-                    && links.get(link).is_some_and(|state| state.addresses.contains(address))
-            }
-            _ => true,
-        });
+        let address = IpAddr::V6(asked.target);
+        if !self.addresses.contains(&address) {
+            return Err(Ignored::NotOurs);
+        }
+        Ok(Answer { address, frame: asked.answer(mac).build() })
     }
-}
-
-/// The addresses that are desired on a link of this name.
-fn wanted<'a>(
-    desired: &'a BTreeMap<IpAddr, Interfaces>,
-    name: &'a str,
-) -> impl Iterator<Item = Ipv4Addr> + 'a {
-    desired.iter().filter_map(move |(address, interfaces)| match address {
-        IpAddr::V4(v4) => interfaces.contains(name).then_some(*v4),
-        IpAddr::V6(_) => None,
-    })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //!                 └─ for each Service: its owner among the eligible nodes, or Nobody (why)
 //!
 //!  elect: the same for one Service, with all its eligible nodes in order (Ranking)
+//!  Elector: the same for the node `me`, kept up to date as single objects change
 //! ```
 //!
 //! Until speakers hear each other, the API is the only witness of a node's health, and so a node that is
@@ -17,6 +18,8 @@
 //! no node left is `Ready`, though, readiness tells nothing about which of them works (a single node whose
 //! kubelet has a hiccup still serves), and silence would help nobody: then all of them count.
 
+mod contender;
+mod elector;
 mod node;
 mod outcome;
 
@@ -29,10 +32,11 @@ use sha2::{Digest, Sha256};
 
 use crate::advertisement::Advertisement;
 use crate::pool::Pool;
-use crate::service::{Role, Service};
 
+pub use contender::Contender;
+pub use elector::{Change, Elector, Lost};
 pub use node::{Endpoints, Node};
-pub use outcome::{Announcement, Candidate, Outcome, Owner, Snapshot, decide};
+pub use outcome::{Announcement, Candidate, Holder, Outcome, Owner, Snapshot, decide};
 
 /// The links on which an address is announced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +71,6 @@ impl Interfaces {
 /// Why nobody answers for a Service's addresses. The text ends a sentence that begins with the Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Nobody {
-    /// It is not of type LoadBalancer, or of another `loadBalancerClass`.
-    NotOurs,
     /// Its status has no address yet.
     NoAddress,
     /// Its status has an entry that is no address, or two of one family.
@@ -92,7 +94,6 @@ pub enum Nobody {
 impl fmt::Display for Nobody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Nobody::NotOurs => "is not a LoadBalancer Service of our class",
             Nobody::NoAddress => "has no address yet",
             Nobody::UnreadableStatus => "has a status with entries that are no addresses, or two of one family",
             Nobody::NoPool => "has addresses that do not all lie in one IPAddressPool",
@@ -150,7 +151,7 @@ fn interfaces(node: &Node, advertisements: &[&Advertisement]) -> Option<Interfac
 /// The nodes that may answer for a Service, in order. Of the snapshot's Services only this one is read.
 ///
 /// Eligibility, in the order of the lines below:
-/// 1. the Service is a LoadBalancer of our class, and its status has addresses, all readable, in one pool
+/// 1. its status has addresses, all readable, in one pool
 ///    (the pool's selectors are not asked again: whether the Service may have them is the controller's
 ///    question; nor is `spec.externalIPs`, which is never answered for);
 /// 2. where no pool has any of them and pools are missing (none is known at all, or some cannot be read), the
@@ -166,16 +167,17 @@ fn interfaces(node: &Node, advertisements: &[&Advertisement]) -> Option<Interfac
 /// 8. with `externalTrafficPolicy: Local`, an endpoint serves on it;
 /// 9. it is `Ready`, if any node left is.
 ///
-/// The order is: the higher preference first (the sum of the matching weights over the advertisements that
-/// select the node), then SHA-256 of `node#address`, bytewise ascending, where the address is the
+/// The order is: nodes whose speakers say that traffic would end there ([`Node::unfit`]) come last; then the higher
+/// preference first (the sum of the matching weights over the advertisements that select the node), then SHA-256 of `node#address`, bytewise ascending, where the address is the
 /// Service's first, as text. So a Service's two addresses go to one node, and so do Services that share
 /// one. Equal hashes would need two nodes of one name.
 ///
 /// # Errors
 /// [`Nobody`] names the step after which no node was left.
 pub fn elect<'a>(candidate: &Candidate, snapshot: &'a Snapshot) -> Result<Ranking<'a>, Nobody> {
-    let Eligible { first, mut nodes, advertisements } = eligible(candidate, snapshot)?;
-    nodes.sort_by_cached_key(|node| (Reverse(preference(node, &advertisements)), hash(&node.name, first)));
+    let Eligible { first, mut nodes, advertisements } =
+        eligible(&candidate.service, &candidate.endpoints, snapshot)?;
+    nodes.sort_by_cached_key(|node| (rank(node, &advertisements), hash(&node.name, first)));
     Ok(Ranking { nodes, advertisements })
 }
 
@@ -192,21 +194,22 @@ struct Eligible<'a> {
 impl<'a> Eligible<'a> {
     /// The first of [`elect`]'s ranking, without the work of ordering the others.
     fn owner(&self) -> &'a Node {
-        let preferences: Vec<u64> =
-            self.nodes.iter().map(|node| preference(node, &self.advertisements)).collect();
-        let highest = preferences.iter().max();
-        let preferred =
-            self.nodes.iter().zip(&preferences).filter(|(_, preference)| Some(*preference) == highest);
-        let owner = preferred.map(|(node, _)| *node).min_by_key(|node| hash(&node.name, self.first));
-        owner.expect("at least one node is eligible, so one is preferred most")
+        let ranks: Vec<_> = self.nodes.iter().map(|node| rank(node, &self.advertisements)).collect();
+        let best = ranks.iter().min();
+        let foremost = self.nodes.iter().zip(&ranks).filter(|(_, rank)| Some(*rank) == best);
+        let owner = foremost.map(|(node, _)| *node).min_by_key(|node| hash(&node.name, self.first));
+        owner.expect("at least one node is eligible, so one is foremost")
     }
 }
 
 /// The steps of eligibility, which [`elect`] lists.
-fn eligible<'a>(candidate: &Candidate, snapshot: &'a Snapshot) -> Result<Eligible<'a>, Nobody> {
-    let Candidate { service, endpoints } = candidate;
+fn eligible<'a>(
+    service: &Contender,
+    endpoints: &Endpoints,
+    snapshot: &'a Snapshot,
+) -> Result<Eligible<'a>, Nobody> {
     let (pool, first) = held_pool(service, snapshot)?;
-    if !endpoints.any {
+    if !endpoints.any() {
         return Err(Nobody::NoEndpoint);
     }
     let advertisements: Vec<_> = snapshot
@@ -220,7 +223,7 @@ fn eligible<'a>(candidate: &Candidate, snapshot: &'a Snapshot) -> Result<Eligibl
 
     let mut nodes: Vec<&Node> = snapshot.nodes.iter().collect();
     let selected = |node: &Node| advertisements.iter().any(|ad| ad.covers_node(&node.labels));
-    let local = |node: &Node| !service.local_traffic_only || endpoints.nodes.contains(&node.name);
+    let local = |node: &Node| !service.local_traffic_only || endpoints.serve_on(&node.name);
     keep(&mut nodes, selected, Nobody::NoNodeSelected)?;
     keep(&mut nodes, |node| !node.excluded, Nobody::AllExcluded)?;
     keep(&mut nodes, |node| node.network_available, Nobody::NoNetwork)?;
@@ -254,10 +257,7 @@ impl HeldPool<'_> {
 }
 
 /// The pool of all of the Service's addresses, and the first of them.
-fn held_pool<'p>(service: &'p Service, snapshot: &'p Snapshot) -> Result<(HeldPool<'p>, IpAddr), Nobody> {
-    if service.role != Role::Ours {
-        return Err(Nobody::NotOurs);
-    }
+fn held_pool<'p>(service: &'p Contender, snapshot: &'p Snapshot) -> Result<(HeldPool<'p>, IpAddr), Nobody> {
     if service.held_is_broken {
         return Err(Nobody::UnreadableStatus);
     }
@@ -281,6 +281,11 @@ fn held_pool<'p>(service: &'p Service, snapshot: &'p Snapshot) -> Result<(HeldPo
 fn keep(nodes: &mut Vec<&Node>, test: impl Fn(&Node) -> bool, otherwise: Nobody) -> Result<(), Nobody> {
     nodes.retain(|node| test(node));
     if nodes.is_empty() { Err(otherwise) } else { Ok(()) }
+}
+
+/// What comes before the hash: fit before unfit, then the more preferred.
+fn rank(node: &Node, advertisements: &[&Advertisement]) -> (bool, Reverse<u64>) {
+    (node.unfit, Reverse(preference(node, advertisements)))
 }
 
 /// How much the node is preferred, summed over the advertisements that select it.

@@ -1,6 +1,6 @@
 //! What the election reads of nodes and endpoints.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::selector::Labels;
 
@@ -17,6 +17,8 @@ pub struct Node {
     pub network_available: bool,
     /// Whether the label `node.kubernetes.io/exclude-from-external-load-balancers` is there, with any value.
     pub excluded: bool,
+    /// Whether its speaker says that traffic would end there (kube-proxy fails): it is elected only if all are.
+    pub unfit: bool,
 }
 
 /// The endpoints of one Service that can take traffic, summed up over its EndpointSlices.
@@ -26,15 +28,37 @@ pub struct Node {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints {
     /// Whether any endpoint serves, on a known node or not.
-    pub any: bool,
-    /// The nodes (`nodeName`) on which one serves.
-    pub nodes: BTreeSet<String>,
+    any: bool,
+    /// The nodes (`nodeName`) on which one serves; ascending, each once. Names are shared: a cluster has thousands of
+    /// these and few nodes.
+    nodes: Vec<Arc<str>>,
 }
 
 impl Endpoints {
     /// Counts one more serving endpoint, on `node` where that is known.
-    pub fn add(&mut self, node: Option<&str>) {
+    pub fn add(&mut self, node: Option<Arc<str>>) {
         self.any = true;
-        self.nodes.extend(node.map(str::to_owned));
+        if let Some(node) = node
+            && let Err(at) = self.nodes.binary_search(&node)
+        {
+            self.nodes.insert(at, node);
+        }
+    }
+
+    /// Counts all those of `other` too.
+    pub fn merge(&mut self, other: &Endpoints) {
+        self.any |= other.any;
+        other.nodes.iter().for_each(|node| self.add(Some(node.clone())));
+        self.nodes.shrink_to_fit();
+    }
+
+    /// Whether any endpoint serves, on a known node or not.
+    pub fn any(&self) -> bool {
+        self.any
+    }
+
+    /// Whether one serves on `node`.
+    pub fn serve_on(&self, node: &str) -> bool {
+        self.nodes.binary_search_by(|known| (**known).cmp(node)).is_ok()
     }
 }

@@ -1,13 +1,14 @@
 //! The whole cluster's election in one value.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::advertisement::Advertisement;
 use crate::pool::Pool;
-use crate::service::{Service, ServiceKey};
+use crate::service::ServiceKey;
 
-use super::{Endpoints, Interfaces, Nobody, Node, eligible, interfaces};
+use super::{Contender, Endpoints, Interfaces, Nobody, Node, eligible, interfaces};
 
 /// All that is known, at one moment. The order within each list means nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct Snapshot {
     pub some_pools_unusable: bool,
     /// The advertisements.
     pub advertisements: Vec<Advertisement>,
-    /// The Services, of any type.
+    /// The Services of ours.
     pub services: Vec<Candidate>,
     /// The nodes, by unique names.
     pub nodes: Vec<Node>,
@@ -27,8 +28,10 @@ pub struct Snapshot {
 /// A Service with its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
+    /// Its name.
+    pub key: Arc<ServiceKey>,
     /// The Service.
-    pub service: Service,
+    pub service: Contender,
     /// Where its endpoints serve.
     pub endpoints: Endpoints,
 }
@@ -47,8 +50,6 @@ pub struct Outcome {
 pub struct Owner {
     /// Its name.
     pub node: String,
-    /// Among how many eligible nodes it is the first, itself included.
-    pub eligible: usize,
     /// What it does for the address.
     pub announcement: Announcement,
 }
@@ -58,8 +59,19 @@ pub struct Owner {
 pub struct Announcement {
     /// The links on which to answer.
     pub interfaces: Interfaces,
-    /// The Services that have the address: one, or those that share it.
-    pub services: BTreeSet<ServiceKey>,
+    /// The Services that have the address, ascending: one, or those that share it.
+    pub services: Vec<Holder>,
+    /// Among how many eligible nodes the owner is the first, itself included.
+    pub eligible: usize,
+}
+
+/// A Service that has an address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder {
+    /// Its name.
+    pub key: Arc<ServiceKey>,
+    /// `metadata.uid`, by which events are found.
+    pub uid: Arc<str>,
 }
 
 impl Outcome {
@@ -71,12 +83,32 @@ impl Outcome {
 }
 
 /// One Service's claim to its addresses.
-struct Claim<'a> {
-    service: &'a Service,
+pub(super) struct Claim<'a> {
+    key: &'a Arc<ServiceKey>,
+    uid: &'a Arc<str>,
+    created: i64,
     owner: &'a Node,
     /// How many nodes are eligible.
     eligible: usize,
     advertisements: Vec<&'a Advertisement>,
+}
+
+impl<'a> Claim<'a> {
+    /// What the Service claims.
+    ///
+    /// # Errors
+    /// Why no node may answer for it.
+    pub(super) fn of(
+        key: &'a Arc<ServiceKey>,
+        service: &'a Contender,
+        endpoints: &Endpoints,
+        snapshot: &'a Snapshot,
+    ) -> Result<Self, Nobody> {
+        let found = eligible(service, endpoints, snapshot)?;
+        let owner = found.owner();
+        let (eligible, advertisements) = (found.nodes.len(), found.advertisements);
+        Ok(Claim { key, uid: &service.uid, created: service.created, owner, eligible, advertisements })
+    }
 }
 
 /// Elects the owner of every address, each Service's as [`elect`](super::elect) does.
@@ -88,26 +120,17 @@ struct Claim<'a> {
 pub fn decide(snapshot: &Snapshot) -> Outcome {
     let mut outcome = Outcome::default();
     let mut claims = Vec::new();
-    for candidate in &snapshot.services {
-        let service = &candidate.service;
-        match eligible(candidate, snapshot) {
-            Ok(found) => claims.push(Claim {
-                service,
-                owner: found.owner(),
-                eligible: found.nodes.len(),
-                advertisements: found.advertisements,
-            }),
-            Err(Nobody::NotOurs) => {}
+    for Candidate { key, service, endpoints } in &snapshot.services {
+        match Claim::of(key, service, endpoints, snapshot) {
+            Ok(claim) => claims.push((&service.held, claim)),
             Err(why) => {
-                outcome.nobody.insert(service.key.clone(), why);
+                outcome.nobody.insert((**key).clone(), why);
             }
         }
     }
     let mut claimed: BTreeMap<IpAddr, Vec<&Claim<'_>>> = BTreeMap::new();
-    for claim in &claims {
-        for address in &claim.service.held {
-            claimed.entry(*address).or_default().push(claim);
-        }
+    for (held, claim) in &claims {
+        held.iter().for_each(|address| claimed.entry(*address).or_default().push(claim));
     }
     for (address, claims) in claimed {
         outcome.owners.extend(settle(&claims).map(|owner| (address, owner)));
@@ -115,16 +138,17 @@ pub fn decide(snapshot: &Snapshot) -> Outcome {
     outcome
 }
 
-/// The one owner of an address that these Services have.
-fn settle(claims: &[&Claim<'_>]) -> Option<Owner> {
-    let decisive = claims.iter().min_by_key(|claim| (claim.service.created, &claim.service.key))?;
+/// The one owner of an address that these Services have; `None` when none of them claims it.
+pub(super) fn settle(claims: &[&Claim<'_>]) -> Option<Owner> {
+    let decisive = claims.iter().min_by_key(|claim| (claim.created, claim.key))?;
     let Claim { owner, eligible, .. } = decisive;
     let all = claims.iter().filter_map(|claim| interfaces(owner, &claim.advertisements));
     let interfaces = all.reduce(Interfaces::union)?;
-    let services = claims.iter().map(|claim| claim.service.key.clone()).collect();
+    let holder = |claim: &&Claim<'_>| Holder { key: claim.key.clone(), uid: claim.uid.clone() };
+    let mut services: Vec<Holder> = claims.iter().map(holder).collect();
+    services.sort();
     Some(Owner {
         node: owner.name.clone(),
-        eligible: *eligible,
-        announcement: Announcement { interfaces, services },
+        announcement: Announcement { interfaces, services, eligible: *eligible },
     })
 }

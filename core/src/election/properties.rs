@@ -1,8 +1,10 @@
 //! What holds for any cluster.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
-use super::tests::{exists, node, pool, service, to_labels};
+use super::tests::{exists, key, node, pool, service, to_labels};
 use super::*;
 use crate::advertisement::Preference;
 
@@ -14,8 +16,9 @@ prop_compose! {
         ready in prop::bool::weighted(0.8),
         network_available in prop::bool::weighted(0.9),
         excluded in prop::bool::weighted(0.1),
+        unfit in prop::bool::weighted(0.1),
     ) -> Node {
-        Node { labels: to_labels(&labels), ready, network_available, excluded, ..node(&name) }
+        Node { labels: to_labels(&labels), ready, network_available, excluded, unfit, ..node(&name) }
     }
 }
 
@@ -55,14 +58,14 @@ prop_compose! {
         any in prop::bool::weighted(0.9),
         nodes in prop::sample::subsequence(vec!["node0", "node1", "node2", "node3", "node4"], 0..=5),
     ) -> Candidate {
-        let service = Service {
-            labels: to_labels(&labels),
-            local_traffic_only,
-            created,
-            ..service(&name, &held)
-        };
-        let nodes = if any { nodes.into_iter().map(str::to_owned).collect() } else { BTreeSet::new() };
-        Candidate { service, endpoints: Endpoints { any, nodes } }
+        let service =
+            Contender { labels: to_labels(&labels), local_traffic_only, created, ..service(&held) };
+        let mut endpoints = Endpoints::default();
+        if any {
+            endpoints.add(None);
+            nodes.into_iter().for_each(|node| endpoints.add(Some(node.into())));
+        }
+        Candidate { key: key(&name), service, endpoints }
     }
 }
 
@@ -125,12 +128,12 @@ proptest! {
     #[test]
     fn the_owner_is_one_of_the_eligible_nodes(snapshot in any_snapshot()) {
         for candidate in &snapshot.services {
-            let Candidate { service, endpoints } = candidate;
+            let Candidate { service, endpoints, .. } = candidate;
             let elected = elect(candidate, &snapshot);
             // Eligibility said once more, in other words: what must be true of every node in the ranking.
             let able: Vec<_> = snapshot.nodes.iter().filter(|node| {
                 node.network_available && !node.excluded
-                    && (!service.local_traffic_only || endpoints.nodes.contains(&node.name))
+                    && (!service.local_traffic_only || endpoints.serve_on(&node.name))
                     && snapshot.advertisements.iter().any(|ad| {
                         // "lan" covers all addresses of this world and comes first by name.
                         (ad.pools.is_empty() || ad.pools.contains("lan"))
@@ -147,7 +150,7 @@ proptest! {
                     prop_assert_eq!(ranked.len(), ranking.nodes().len());
                     prop_assert!(ranking.interfaces(ranking.owner()).is_some());
                 }
-                Err(_) => prop_assert!(service.held.is_empty() || !endpoints.any || eligible.is_empty()),
+                Err(_) => prop_assert!(service.held.is_empty() || !endpoints.any() || eligible.is_empty()),
             }
         }
     }
@@ -164,7 +167,7 @@ proptest! {
             prop_assert_eq!(outcome.owners.len(), candidate.service.held.len());
             for owner in outcome.owners.values() {
                 prop_assert_eq!(&owner.node, &ranking.owner().name);
-                prop_assert_eq!(owner.eligible, ranking.nodes().len());
+                prop_assert_eq!(owner.announcement.eligible, ranking.nodes().len());
                 let interfaces = ranking.interfaces(ranking.owner());
                 prop_assert_eq!(Some(&owner.announcement.interfaces), interfaces.as_ref());
             }
@@ -181,5 +184,58 @@ proptest! {
             }
         }
         prop_assert_eq!(seen.len(), outcome.owners.len());
+    }
+
+    /// Told of one change after the other, in whatever way, the elector of each node says what a decision on the whole says.
+    #[test]
+    fn an_elector_that_is_told_of_changes_says_what_a_whole_decision_says(
+        worlds in prop::collection::vec(any_snapshot(), 1..6),
+        mut order in prop::collection::vec(0usize..5, 0..30),
+    ) {
+        const ME: &str = "node1";
+        let mut elector = Elector::new(ME);
+        let mut told: BTreeMap<IpAddr, Announcement> = BTreeMap::new();
+        let mut now = Snapshot::default();
+        for world in worlds {
+            // One kind after the other, some of them twice; then what is left.
+            for kind in order.drain(..order.len().min(6)).chain(0..5).collect::<Vec<_>>() {
+                match kind {
+                    0 => {
+                        elector.set_nodes(world.nodes.clone());
+                        now.nodes = world.nodes.clone();
+                    }
+                    1 => {
+                        elector.set_advertisements(world.advertisements.clone());
+                        now.advertisements = world.advertisements.clone();
+                    }
+                    2 => {
+                        elector.set_pools(world.pools.clone(), world.some_pools_unusable);
+                        now.pools = world.pools.clone();
+                    }
+                    3 => {
+                        let key = |candidate: &Candidate| candidate.key.clone();
+                        let gone: Vec<_> = now.services.iter().map(key).collect();
+                        for key in gone.iter().filter(|known| world.services.iter().all(|c| c.key != **known)) {
+                            elector.set_service(key, None);
+                        }
+                        for candidate in &world.services {
+                            elector.set_service(&candidate.key, Some(candidate.service.clone()));
+                            elector.set_endpoints(&candidate.key, candidate.endpoints.clone());
+                        }
+                        now.services = world.services.clone();
+                    }
+                    _ => {}
+                }
+                for change in elector.update() {
+                    match change.ours {
+                        Ok(announcement) => told.insert(change.address, announcement),
+                        Err(_) => told.remove(&change.address),
+                    };
+                }
+                prop_assert_eq!(&told, &decide(&now).desired(ME));
+                prop_assert!(told.keys().all(|address| elector.cover().contains(*address)));
+                prop_assert_eq!(elector.update(), []);
+            }
+        }
     }
 }

@@ -1,13 +1,21 @@
 //! Vectors and the steps of eligibility, one by one.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::advertisement::Preference;
-use crate::net::Family;
 use crate::selector::{LabelSelector, Labels, Requirement};
-use crate::service::{FamilyPolicy, Requested, ServiceKey};
+use crate::service::ServiceKey;
 
 pub(super) fn node(name: &str) -> Node {
-    Node { name: name.into(), labels: Labels::new(), ready: true, network_available: true, excluded: false }
+    Node {
+        name: name.into(),
+        labels: Labels::new(),
+        ready: true,
+        network_available: true,
+        excluded: false,
+        unfit: false,
+    }
 }
 
 fn labelled(name: &str, labels: &[&str]) -> Node {
@@ -30,35 +38,29 @@ pub(super) fn pool(name: &str, ranges: &[&str]) -> Pool {
     }
 }
 
-pub(super) fn service(name: &str, held: &[&str]) -> Service {
-    let held: Vec<IpAddr> = held.iter().map(|address| address.parse().unwrap()).collect();
-    Service {
-        key: ServiceKey::new("default", name),
-        created: 0,
-        labels: Labels::new(),
-        role: Role::Ours,
-        families: held.iter().map(|address| Family::of(*address)).collect(),
-        policy: FamilyPolicy::SingleStack,
-        held,
-        held_is_broken: false,
-        allocated_from: None,
-        requested_pool: None,
-        requested: Requested::Nothing,
-        sharing: None,
-        granted_terms: None,
-        marked: false,
-        external_ips: BTreeSet::new(),
-        local_traffic_only: false,
-    }
+pub(super) fn service(held: &[&str]) -> Contender {
+    let held = held.iter().map(|address| address.parse().unwrap()).collect();
+    Contender { held, ..Contender::default() }
+}
+
+pub(super) fn key(name: &str) -> Arc<ServiceKey> {
+    Arc::new(ServiceKey::new("default", name))
+}
+
+fn holder(name: &str) -> Holder {
+    Holder { key: key(name), uid: "".into() }
 }
 
 pub(super) fn serving(nodes: &[&str]) -> Endpoints {
-    Endpoints { any: true, nodes: nodes.iter().map(|node| (*node).to_owned()).collect() }
+    let mut endpoints = Endpoints::default();
+    endpoints.add(None);
+    nodes.iter().for_each(|node| endpoints.add(Some((*node).into())));
+    endpoints
 }
 
 /// A cluster in which everything goes, to be broken one step at a time.
 struct World {
-    service: Service,
+    service: Contender,
     endpoints: Endpoints,
     pools: Vec<Pool>,
     advertisements: Vec<Advertisement>,
@@ -68,7 +70,7 @@ struct World {
 impl World {
     fn new(address: &str, nodes: &[&str]) -> World {
         World {
-            service: service("web", &[address]),
+            service: service(&[address]),
             endpoints: serving(&[]),
             pools: vec![pool("lan", &["0.0.0.0/0", "::/0"])],
             advertisements: vec![Advertisement::default()],
@@ -77,7 +79,8 @@ impl World {
     }
 
     fn candidate_and_snapshot(&self) -> (Candidate, Snapshot) {
-        let candidate = Candidate { service: self.service.clone(), endpoints: self.endpoints.clone() };
+        let candidate =
+            Candidate { key: key("web"), service: self.service.clone(), endpoints: self.endpoints.clone() };
         let snapshot = Snapshot {
             pools: self.pools.clone(),
             // Where it would matter, the Service would have to bear a note.
@@ -150,7 +153,7 @@ fn the_hash_is_of_the_name_a_sharp_and_the_address_as_text() {
 #[test]
 fn both_addresses_of_a_service_follow_the_first() {
     let mut world = World::new("10.0.0.2", &["node-a", "node-b", "node-c"]);
-    world.service.held.push("2001:db8::1".parse().unwrap());
+    world.service = service(&["10.0.0.2", "2001:db8::1"]);
     assert_eq!(world.elect().unwrap(), ["node-b", "node-c", "node-a"]);
     world.service.held.reverse();
     assert_eq!(world.elect().unwrap(), ["node-b", "node-a", "node-c"]);
@@ -159,10 +162,8 @@ fn both_addresses_of_a_service_follow_the_first() {
 #[test]
 fn each_step_that_leaves_no_node_says_so() {
     type Break = fn(&mut World);
-    let steps: [(Break, Nobody); 14] = [
-        (|w| w.service.role = Role::NotLoadBalanced, Nobody::NotOurs),
-        (|w| w.service.role = Role::Foreign, Nobody::NotOurs),
-        (|w| w.service.held.clear(), Nobody::NoAddress),
+    let steps: [(Break, Nobody); 12] = [
+        (|w| w.service.held = [].into(), Nobody::NoAddress),
         (|w| w.service.held_is_broken = true, Nobody::UnreadableStatus),
         (|w| w.pools.clear(), Nobody::NoPool),
         (|w| w.pools = vec![pool("other", &["10.0.0.2/32"])], Nobody::NoPool),
@@ -186,7 +187,7 @@ fn each_step_that_leaves_no_node_says_so() {
 #[test]
 fn addresses_in_two_pools_are_nobodys() {
     let mut world = World::new("10.0.0.1", &["node-a"]);
-    world.service.held.push("fd00::1".parse().unwrap());
+    world.service = service(&["10.0.0.1", "fd00::1"]);
     world.pools = vec![pool("four", &["10.0.0.0/24"]), pool("six", &["fd00::/64"])];
     assert_eq!(world.elect(), Err(Nobody::NoPool));
     world.pools.push(pool("both", &["10.0.0.0/24", "fd00::/64"]));
@@ -218,7 +219,7 @@ fn local_traffic_keeps_to_nodes_with_a_serving_endpoint() {
     world.endpoints = Endpoints::default();
     world.endpoints.add(None);
     assert_eq!(world.elect(), Err(Nobody::NoLocalEndpoint));
-    world.endpoints.add(Some("node-a"));
+    world.endpoints.add(Some("node-a".into()));
     assert_eq!(world.elect().unwrap(), ["node-a"]);
 }
 
@@ -288,36 +289,77 @@ fn snapshot(services: Vec<Candidate>) -> Snapshot {
     }
 }
 
-fn candidate(service: Service) -> Candidate {
-    Candidate { service, endpoints: serving(&[]) }
+fn candidate(name: &str, service: Contender) -> Candidate {
+    Candidate { key: key(name), service, endpoints: serving(&[]) }
 }
 
 #[test]
 fn the_outcome_names_owners_and_why_there_is_none() {
-    let web = service("web", &["10.0.0.1", "fd00::1"]);
-    let pending = service("pending", &[]);
-    let node_port = Service { role: Role::NotLoadBalanced, ..service("port", &["10.0.0.9"]) };
-    let external =
-        Service { external_ips: ["10.0.0.7".parse().unwrap()].into(), ..service("external", &["10.0.0.2"]) };
-    let outcome =
-        decide(&snapshot([web.clone(), pending.clone(), node_port, external.clone()].map(candidate).into()));
+    let web = candidate("web", service(&["10.0.0.1", "fd00::1"]));
+    let pending = candidate("pending", service(&[]));
+    let other = candidate("other", service(&["10.0.0.2"]));
+    let outcome = decide(&snapshot(vec![web, pending, other]));
     let owned: Vec<_> =
         outcome.owners.iter().map(|(address, owner)| (address.to_string(), owner.node.as_str())).collect();
     let expected = [("10.0.0.1", "node-b"), ("10.0.0.2", "node-b"), ("fd00::1", "node-b")];
     assert_eq!(owned, expected.map(|(address, node)| (address.to_owned(), node)));
-    assert_eq!(outcome.nobody, [(pending.key, Nobody::NoAddress)].into());
+    assert_eq!(outcome.nobody, [((*key("pending")).clone(), Nobody::NoAddress)].into());
 
-    let announcement = |service: &Service| Announcement {
-        interfaces: Interfaces::All,
-        services: [service.key.clone()].into(),
-    };
+    let announcement =
+        |name: &str| Announcement { interfaces: Interfaces::All, services: vec![holder(name)], eligible: 3 };
     let mine = [
-        ("10.0.0.1".parse().unwrap(), announcement(&web)),
-        ("10.0.0.2".parse().unwrap(), announcement(&external)),
-        ("fd00::1".parse().unwrap(), announcement(&web)),
+        ("10.0.0.1".parse().unwrap(), announcement("web")),
+        ("10.0.0.2".parse().unwrap(), announcement("other")),
+        ("fd00::1".parse().unwrap(), announcement("web")),
     ];
     assert_eq!(outcome.desired("node-b"), mine.into());
     assert_eq!(outcome.desired("node-a"), [].into());
+}
+
+#[test]
+fn an_unfit_node_is_the_last_whatever_is_preferred() {
+    let mut world = World::new("10.0.0.1", &["node-a", "node-b", "node-c"]);
+    world.nodes[1].unfit = true;
+    assert_eq!(world.elect().unwrap(), ["node-a", "node-c", "node-b"]);
+    world.nodes[1].labels = to_labels(&["ssd"]);
+    world.advertisements = vec![preferring(100, "ssd")];
+    assert_eq!(world.elect().unwrap(), ["node-a", "node-c", "node-b"]);
+    world.nodes.iter_mut().for_each(|node| node.unfit = true);
+    assert_eq!(world.elect().unwrap(), ["node-b", "node-a", "node-c"]);
+}
+
+#[test]
+fn only_load_balancers_of_our_class_contend() {
+    use crate::service::{FamilyPolicy, Requested, Role, Service};
+    let of = |role| Service {
+        key: (*key("web")).clone(),
+        created: 7,
+        labels: to_labels(&["a"]),
+        role,
+        families: vec![],
+        policy: FamilyPolicy::SingleStack,
+        held: vec!["10.0.0.1".parse().unwrap()],
+        held_is_broken: false,
+        allocated_from: Some("lan".into()),
+        requested_pool: None,
+        requested: Requested::Nothing,
+        sharing: None,
+        granted_terms: None,
+        marked: false,
+        external_ips: BTreeSet::new(),
+        local_traffic_only: true,
+    };
+    assert_eq!(Contender::of(of(Role::Foreign), "u"), None);
+    assert_eq!(Contender::of(of(Role::NotLoadBalanced), "u"), None);
+    let expected = Contender {
+        uid: "u".into(),
+        created: 7,
+        labels: to_labels(&["a"]),
+        allocated_from: Some("lan".into()),
+        local_traffic_only: true,
+        ..service(&["10.0.0.1"])
+    };
+    assert_eq!(Contender::of(of(Role::Ours), "u"), Some(expected));
 }
 
 #[test]
@@ -335,16 +377,16 @@ fn where_no_node_is_ready_readiness_decides_nothing() {
 
 #[test]
 fn while_pools_are_missing_the_noted_pool_counts_and_else_it_does_not() {
-    let noted = Service { allocated_from: Some("gone".into()), ..service("web", &["10.9.0.1"]) };
+    let noted = Contender { allocated_from: Some("gone".into()), ..service(&["10.9.0.1"]) };
     let held: IpAddr = "10.9.0.1".parse().unwrap();
-    let mut world = snapshot(vec![candidate(noted.clone())]);
-    assert_eq!(decide(&world).nobody[&noted.key], Nobody::NoPool, "all pools are known, and none has it");
+    let mut world = snapshot(vec![candidate("web", noted.clone())]);
+    assert_eq!(decide(&world).nobody[&key("web")], Nobody::NoPool, "all pools are known, and none has it");
 
     world.some_pools_unusable = true;
     assert_eq!(decide(&world).owners[&held].node, "node-b", "the order is that of any address");
     world.advertisements[0].pools = ["other".to_owned()].into();
     assert_eq!(
-        decide(&world).nobody[&noted.key],
+        decide(&world).nobody[&key("web")],
         Nobody::NotAdvertised,
         "the advertisement is of another pool"
     );
@@ -355,14 +397,14 @@ fn while_pools_are_missing_the_noted_pool_counts_and_else_it_does_not() {
     world.pools.clear();
     assert!(decide(&world).owners.contains_key(&held), "no pool is known at all");
     world.services[0].service.allocated_from = None;
-    assert_eq!(decide(&world).nobody[&noted.key], Nobody::NoPool, "the controller did not give it");
+    assert_eq!(decide(&world).nobody[&key("web")], Nobody::NoPool, "the controller did not give it");
 }
 
 /// A selector can match by what a pool lacks; what a pool that cannot be read lacks is not known.
 #[test]
 fn a_noted_pool_is_advertised_by_name_or_with_all_pools() {
     let held: IpAddr = "10.9.0.1".parse().unwrap();
-    let noted = Service { allocated_from: Some("gone".into()), ..service("web", &["10.9.0.1"]) };
+    let noted = Contender { allocated_from: Some("gone".into()), ..service(&["10.9.0.1"]) };
     let without = |key: &str| LabelSelector { requirements: [Requirement::DoesNotExist(key.into())].into() };
     let named = |name: &str| Advertisement { pools: [name.to_owned()].into(), ..Advertisement::default() };
     let by = |selector: LabelSelector| Advertisement {
@@ -383,7 +425,7 @@ fn a_noted_pool_is_advertised_by_name_or_with_all_pools() {
         ),
     ];
     for (what, advertisement, covered) in cases {
-        let mut world = snapshot(vec![candidate(noted.clone())]);
+        let mut world = snapshot(vec![candidate("web", noted.clone())]);
         world.some_pools_unusable = true;
         world.advertisements = vec![advertisement];
         assert_eq!(decide(&world).owners.contains_key(&held), covered, "{what}");
@@ -393,27 +435,23 @@ fn a_noted_pool_is_advertised_by_name_or_with_all_pools() {
 /// Part of a status that no pool has says that somebody else wrote it: the controller does not leave it alone.
 #[test]
 fn a_known_pool_that_has_some_of_the_addresses_is_not_replaced_by_a_note() {
-    let noted =
-        Service { allocated_from: Some("gone".into()), ..service("web", &["10.0.0.1", "2001:db8::1"]) };
-    let mut world = snapshot(vec![candidate(noted.clone())]);
+    let noted = Contender { allocated_from: Some("gone".into()), ..service(&["10.0.0.1", "2001:db8::1"]) };
+    let mut world = snapshot(vec![candidate("web", noted.clone())]);
     world.some_pools_unusable = true;
-    assert_eq!(decide(&world).nobody[&noted.key], Nobody::NoPool);
+    assert_eq!(decide(&world).nobody[&key("web")], Nobody::NoPool);
     // A pool that can be read and has the addresses counts, whatever the note says.
-    world.services[0].service.held.truncate(1);
+    world.services[0].service.held = service(&["10.0.0.1"]).held;
     world.advertisements[0].pools = ["lan".to_owned()].into();
     assert_eq!(decide(&world).owners.len(), 1);
 }
 
 #[test]
 fn services_that_share_an_address_have_one_owner() {
-    let share = |name: &str, created, labels: &[&str]| Service {
-        created,
-        labels: to_labels(labels),
-        ..service(name, &["10.0.0.1"])
+    let share = |name: &str, created, labels: &[&str]| {
+        candidate(name, Contender { created, labels: to_labels(labels), ..service(&["10.0.0.1"]) })
     };
-    let (old, young) = (share("z-old", 1, &["db"]), share("a-young", 2, &["web"]));
-    let mut world = snapshot(vec![candidate(young.clone()), candidate(old.clone())]);
-    let keys = BTreeSet::from([old.key.clone(), young.key.clone()]);
+    let mut world = snapshot(vec![share("a-young", 2, &["web"]), share("z-old", 1, &["db"])]);
+    let keys = vec![holder("a-young"), holder("z-old")];
     let owner = |world: &Snapshot| decide(world).owners.remove(&"10.0.0.1".parse().unwrap()).unwrap();
     assert_eq!((owner(&world).node.as_str(), owner(&world).announcement.services), ("node-b", keys));
 
@@ -428,7 +466,7 @@ fn services_that_share_an_address_have_one_owner() {
     world.nodes[2].labels = to_labels(&["c"]);
     world.advertisements = vec![from("a", "web", "lan"), from("c", "db", "wan")];
     let settled = owner(&world);
-    assert_eq!((settled.node.as_str(), settled.eligible), ("node-c", 1));
+    assert_eq!((settled.node.as_str(), settled.announcement.eligible), ("node-c", 1));
     assert_eq!(settled.announcement.interfaces, Interfaces::Only(["wan".to_owned()].into()));
 
     // When the older one has nobody, the younger one's does.

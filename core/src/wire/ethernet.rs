@@ -62,6 +62,11 @@ impl FromStr for Mac {
     }
 }
 
+/// Whether the frame is of IPv6 (0x86dd), and so for [`super::ndp`]; else it is for [`super::arp`].
+pub fn is_ndp(frame: &[u8]) -> bool {
+    frame.get(12..HEADER_LEN) == Some([0x86, 0xdd].as_slice())
+}
+
 /// An Ethernet II header, and what comes after it.
 pub(crate) struct Ethernet<'a> {
     pub(crate) destination: Mac,

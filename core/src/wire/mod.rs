@@ -10,5 +10,6 @@
 
 pub mod arp;
 mod ethernet;
+pub mod ndp;
 
-pub use ethernet::Mac;
+pub use ethernet::{Mac, is_ndp};

@@ -60,14 +60,16 @@ const READY: &str = "Ready";
 const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
 
 impl Node {
-    /// In core's words; `None` for an object without a name, which the API never holds.
-    pub fn to_core(&self) -> Option<election::Node> {
+    /// In core's words; `None` for an object without a name, which the API never holds. With `ignore_exclude`, the
+    /// label [`names::EXCLUDE_NODE`] means nothing.
+    pub fn to_core(&self, ignore_exclude: bool) -> Option<election::Node> {
         Some(election::Node {
             name: self.metadata.name.clone()?,
             labels: self.metadata.labels.clone().unwrap_or_default(),
             ready: self.ready(),
             network_available: self.network_available(),
-            excluded: self.excluded() || self.runs_no_speaker(),
+            excluded: (self.excluded() && !ignore_exclude) || self.runs_no_speaker(),
+            unfit: false,
         })
     }
 
@@ -155,28 +157,31 @@ mod tests {
 
     #[test]
     fn a_node_that_does_not_run_linux_has_no_speaker() {
-        let of = |labels| node(&labels, &json!([])).to_core().unwrap().excluded;
+        let of = |labels| node(&labels, &json!([])).to_core(true).unwrap().excluded;
         assert!(of(json!({names::OS: "windows"})));
         assert!(!of(json!({names::OS: "linux"})) && !of(json!({})));
     }
 
     #[test]
     fn in_cores_words() {
-        let made = node(&json!({"zone": "a"}), &json!([{"type": "Ready", "status": "True"}])).to_core();
+        let made = node(&json!({"zone": "a"}), &json!([{"type": "Ready", "status": "True"}])).to_core(false);
         let expected = election::Node {
             name: "n1".into(),
             labels: [("zone".to_owned(), "a".to_owned())].into(),
             ready: true,
             network_available: true,
             excluded: false,
+            unfit: false,
         };
         assert_eq!(made, Some(expected));
-        assert_eq!(Node::default().to_core(), None);
+        assert_eq!(Node::default().to_core(false), None);
     }
 
     #[test]
     fn the_exclude_label_counts_with_any_value() {
         assert!(node(&json!({names::EXCLUDE_NODE: "false"}), &json!([])).excluded());
         assert!(!node(&json!({"other": ""}), &json!([])).excluded());
+        let left_out = node(&json!({names::EXCLUDE_NODE: ""}), &json!([]));
+        assert!(left_out.to_core(false).unwrap().excluded && !left_out.to_core(true).unwrap().excluded);
     }
 }

@@ -2,14 +2,17 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use ferrolb_core::announce::{ROUNDS, SPACING};
-use ferrolb_core::election::{Interfaces, Owner};
+use ferrolb_core::announce::{ARP_ROUNDS, Cover, SPACING};
+use ferrolb_core::election::{Announcement, Change, Holder, Interfaces, Lost};
 use ferrolb_core::service::ServiceKey;
 use ferrolb_core::wire::Mac;
 use ferrolb_core::wire::arp::{Host, Operation, Packet, announcement};
+use ferrolb_core::wire::ndp;
 use ferrolb_runtime::Readiness;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
@@ -37,6 +40,9 @@ struct State {
     /// A link that always has one more request.
     flooded: Option<LinkIndex>,
     send_error: Option<i32>,
+    joined: Vec<(LinkIndex, Ipv6Addr)>,
+    /// What each open socket lets pass.
+    covers: BTreeMap<LinkIndex, Cover>,
 }
 
 struct FakePort(Network, LinkIndex);
@@ -44,12 +50,13 @@ struct FakePort(Network, LinkIndex);
 impl Datalink for Network {
     type Port = FakePort;
 
-    fn open(&self, link: LinkIndex) -> io::Result<FakePort> {
+    fn open(&self, link: LinkIndex, cover: &Cover) -> io::Result<FakePort> {
         let mut state = self.0.borrow_mut();
         if let Some(code) = state.refusals.get(&link) {
             return Err(io::Error::from_raw_os_error(*code));
         }
         state.opened.push(link);
+        state.covers.insert(link, cover.clone());
         Ok(FakePort(self.clone(), link))
     }
 }
@@ -86,6 +93,20 @@ impl Port for FakePort {
         state.sent.push((clock(), self.1, frame.to_vec()));
         Ok(())
     }
+
+    fn narrow(&mut self, cover: &Cover) -> io::Result<()> {
+        self.0.0.borrow_mut().covers.insert(self.1, cover.clone());
+        Ok(())
+    }
+
+    fn join(&mut self, group: Ipv6Addr) -> io::Result<()> {
+        self.0.0.borrow_mut().joined.push((self.1, group));
+        Ok(())
+    }
+
+    fn leave(&mut self, group: Ipv6Addr) {
+        self.0.0.borrow_mut().joined.retain(|known| *known != (self.1, group));
+    }
 }
 
 impl Network {
@@ -118,7 +139,7 @@ fn clock() -> Duration {
 
 struct World {
     network: Network,
-    elected: watch::Sender<Elected>,
+    news: mpsc::UnboundedSender<News>,
     links: watch::Sender<Links>,
     readiness: Readiness,
     shutdown: CancellationToken,
@@ -127,22 +148,24 @@ struct World {
 
 /// Runs `test` beside the loop, then asks the loop to end and waits for that.
 fn with_loop<F: Future<Output = ()>>(test: impl FnOnce(Rc<World>) -> F) {
-    let (elected, elected_in) = watch::channel(None);
+    let (news, coming) = mpsc::unbounded_channel();
+    let (standings, _) = mpsc::unbounded_channel();
     let (links, links_in) = watch::channel(None);
     let world = Rc::new(World {
         network: Network::default(),
-        elected,
+        news,
         links,
         readiness: Readiness::default(),
         shutdown: CancellationToken::new(),
-        metrics: Metrics::default(),
+        metrics: Metrics::new("node-1"),
     });
     let parts = Parts {
-        node: "node-1".to_owned(),
         datalink: world.network.clone(),
-        elected: elected_in,
+        news: coming,
         links: links_in,
+        report: Report::new(world.metrics.clone(), standings),
         metrics: world.metrics.clone(),
+        refresh: None,
         ready: world.readiness.token("packet sockets"),
         clock,
         shutdown: world.shutdown.clone(),
@@ -163,23 +186,30 @@ async fn settle() {
 }
 
 fn link(name: &str, ups: u64) -> Link {
-    Link { name: name.into(), mac: NODE, ups }
+    Link { name: name.into(), mac: NODE, ups, ipv6: true }
 }
 
 fn lan() -> Links {
     Some([(LAN, link("lan", 1))].into())
 }
 
-fn owned_by(node: &str) -> Elected {
-    let owner = Owner {
-        node: node.to_owned(),
-        eligible: 3,
-        announcement: Announcement {
-            interfaces: Interfaces::All,
-            services: [ServiceKey::new("shop", "web")].into(),
-        },
-    };
-    Some(Arc::new(Outcome { owners: [(VIP.into(), owner)].into(), nobody: BTreeMap::new() }))
+fn change(address: IpAddr, node: &str) -> Change {
+    // Each address is that of a Service of its own.
+    let name = if address == IpAddr::from(VIP) { "web".to_owned() } else { address.to_string() };
+    let service = Holder { key: Arc::new(ServiceKey::new("shop", name)), uid: "".into() };
+    let announcement = Announcement { interfaces: Interfaces::All, services: vec![service], eligible: 3 };
+    let ours = if node == "node-1" { Ok(announcement) } else { Err(Lost::To(node.to_owned())) };
+    Change { address, ours }
+}
+
+impl World {
+    fn tell(&self, changes: Vec<Change>) {
+        self.news.send(News { changes, cover: None }).unwrap();
+    }
+
+    fn elect(&self, node: &str) {
+        self.tell(vec![change(VIP.into(), node)]);
+    }
 }
 
 fn request() -> Packet {
@@ -207,7 +237,7 @@ fn shown(metrics: &Metrics) -> String {
 fn it_announces_answers_and_falls_silent() {
     with_loop(|world| async move {
         world.links.send_replace(lan());
-        world.elected.send_replace(owned_by("node-1"));
+        world.elect("node-1");
         settle().await;
         assert_eq!(world.network.sent_frames(), announced());
 
@@ -222,9 +252,9 @@ fn it_announces_answers_and_falls_silent() {
         }
 
         // Another node wins: not a frame more, and no series.
-        world.elected.send_replace(owned_by("node-2"));
+        world.elect("node-2");
         world.network.receive(LAN, Ok(request().build()));
-        tokio::time::sleep(SPACING * u32::from(ROUNDS)).await;
+        tokio::time::sleep(SPACING * u32::from(ARP_ROUNDS)).await;
         assert_eq!(world.network.sent_frames(), [] as [Vec<u8>; 0]);
         assert!(!shown(&world.metrics).contains("10.0.0.1"));
     });
@@ -234,7 +264,7 @@ fn it_announces_answers_and_falls_silent() {
 fn announcements_are_repeated_on_schedule() {
     with_loop(|world| async move {
         world.links.send_replace(lan());
-        world.elected.send_replace(owned_by("node-1"));
+        world.elect("node-1");
         tokio::time::sleep(Duration::from_secs(60)).await;
         let sent = world.network.sent();
         let start = sent[0].0;
@@ -257,7 +287,7 @@ fn nothing_is_said_before_the_election_is_known() {
 fn without_permission_it_is_not_ready_and_tries_again() {
     with_loop(|world| async move {
         world.network.0.borrow_mut().refusals.insert(LAN, libc::EPERM);
-        world.elected.send_replace(owned_by("node-1"));
+        world.elect("node-1");
         world.links.send_replace(lan());
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(world.readiness.waiting(), ["packet sockets"]);
@@ -273,7 +303,7 @@ fn without_permission_it_is_not_ready_and_tries_again() {
 #[test]
 fn a_link_that_came_back_gets_a_new_socket_and_an_announcement() {
     with_loop(|world| async move {
-        world.elected.send_replace(owned_by("node-1"));
+        world.elect("node-1");
         world.links.send_replace(lan());
         tokio::time::sleep(Duration::from_secs(10)).await;
         world.network.sent();
@@ -289,7 +319,7 @@ fn a_link_that_came_back_gets_a_new_socket_and_an_announcement() {
 #[test]
 fn a_passing_error_keeps_the_socket_and_a_lasting_one_replaces_it() {
     with_loop(|world| async move {
-        world.elected.send_replace(owned_by("node-1"));
+        world.elect("node-1");
         world.links.send_replace(lan());
         tokio::time::sleep(Duration::from_secs(10)).await;
         world.network.sent();
@@ -316,10 +346,10 @@ fn a_passing_error_keeps_the_socket_and_a_lasting_one_replaces_it() {
 fn frames_that_the_kernel_does_not_take_are_counted_and_let_go() {
     with_loop(|world| async move {
         world.network.0.borrow_mut().send_error = Some(libc::ENOBUFS);
-        world.elected.send_replace(owned_by("node-1"));
+        world.elect("node-1");
         world.links.send_replace(lan());
         settle().await;
-        assert!(shown(&world.metrics).contains(r#"ferrolb_speaker_send_errors_total{interface="lan"} 2"#));
+        assert!(shown(&world.metrics).contains(r#"ferrolb_speaker_socket_errors_total{interface="lan"} 2"#));
         world.network.0.borrow_mut().send_error = None;
         tokio::time::sleep(SPACING).await;
         assert_eq!(world.network.sent_frames(), announced());
@@ -331,9 +361,7 @@ fn a_backlog_lets_others_have_their_turn() {
     const ADDRESSES: u16 = 10_000;
     with_loop(|world| async move {
         let address = |number: u16| IpAddr::from([10, 1, number.to_be_bytes()[0], number.to_be_bytes()[1]]);
-        let one = owned_by("node-1").unwrap().owners[&IpAddr::from(VIP)].clone();
-        let owners = (0..ADDRESSES).map(|number| (address(number), one.clone())).collect();
-        world.elected.send_replace(Some(Arc::new(Outcome { owners, nobody: BTreeMap::new() })));
+        world.tell((0..ADDRESSES).map(|number| change(address(number), "node-1")).collect());
         world.links.send_replace(lan());
         // Whoever shares the task with the loop, as SIGTERM does, gets a turn in the middle of the work.
         while world.network.0.borrow().sent.is_empty() {
@@ -353,7 +381,7 @@ fn a_backlog_lets_others_have_their_turn() {
 fn a_socket_whose_link_is_gone_is_opened_again() {
     with_loop(|world| async move {
         world.network.0.borrow_mut().send_error = Some(libc::ENXIO);
-        world.elected.send_replace(owned_by("node-1"));
+        world.elect("node-1");
         world.links.send_replace(lan());
         settle().await;
         assert_eq!(world.network.0.borrow().opened, [LAN]);
@@ -367,7 +395,7 @@ fn a_socket_whose_link_is_gone_is_opened_again() {
 #[test]
 fn a_flood_on_one_link_does_not_silence_another() {
     with_loop(|world| async move {
-        world.elected.send_replace(owned_by("node-1"));
+        world.elect("node-1");
         world.links.send_replace(Some([(LAN, link("lan", 1)), (WAN, link("wan", 1))].into()));
         tokio::time::sleep(Duration::from_secs(10)).await;
         world.network.sent();
@@ -388,7 +416,7 @@ fn a_flood_on_one_link_does_not_silence_another() {
 fn a_flood_on_one_link_does_not_keep_the_socket_of_another_closed() {
     with_loop(|world| async move {
         world.network.0.borrow_mut().refusals.insert(WAN, libc::EPERM);
-        world.elected.send_replace(owned_by("node-1"));
+        world.elect("node-1");
         world.links.send_replace(Some([(LAN, link("lan", 1)), (WAN, link("wan", 1))].into()));
         settle().await;
         assert_eq!(world.network.0.borrow().opened, [LAN]);
@@ -397,7 +425,7 @@ fn a_flood_on_one_link_does_not_keep_the_socket_of_another_closed() {
         world.network.receive(LAN, Ok(request().build()));
         world.network.0.borrow_mut().refusals.clear();
         // From here on the loop never waits, and the clock moves only when told.
-        tokio::time::advance(REOPEN).await;
+        tokio::time::advance(ports::REOPEN).await;
         let turns = 100;
         for _ in 0..turns {
             tokio::task::yield_now().await;
@@ -415,10 +443,29 @@ fn a_flood_on_one_link_does_not_keep_the_socket_of_another_closed() {
 }
 
 #[test]
-fn what_was_counted_of_an_address_that_was_lost_before_it_was_announced_is_forgotten() {
-    let metrics = Metrics::default();
-    let mut report = Report::new("node-1".to_owned(), metrics.clone());
-    metrics.requested(VIP.into());
-    report.announcing(VIP.into(), &BTreeSet::new(), &Outcome::default());
-    assert!(!shown(&metrics).contains("10.0.0.1"), "{}", shown(&metrics));
+fn sockets_are_narrowed_and_groups_joined() {
+    with_loop(|world| async move {
+        let six: Ipv6Addr = "fd00::1".parse().unwrap();
+        world.links.send_replace(lan());
+        settle().await;
+        assert_eq!(world.network.0.borrow().covers[&LAN], Cover::default(), "nothing passes yet");
+        let cover = Cover::of(&["10.0.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()]);
+        world
+            .news
+            .send(News { changes: vec![change(six.into(), "node-1")], cover: Some(cover.clone()) })
+            .unwrap();
+        settle().await;
+        assert_eq!(world.network.0.borrow().covers[&LAN], cover);
+        assert_eq!(world.network.0.borrow().joined, [(LAN, ndp::solicited_node(six))]);
+        assert_eq!(world.network.sent_frames(), [ndp::announcement(NODE, six).build()]);
+
+        // A link that comes later gets both at once.
+        world.links.send_replace(Some([(LAN, link("lan", 1)), (WAN, link("wan", 1))].into()));
+        settle().await;
+        assert_eq!(world.network.0.borrow().covers[&WAN], cover);
+        assert_eq!(world.network.0.borrow().joined.len(), 2);
+        world.tell(vec![change(six.into(), "node-2")]);
+        settle().await;
+        assert_eq!(world.network.0.borrow().joined, []);
+    });
 }

@@ -10,18 +10,22 @@
 
 mod exclude;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ferrolb_core::announce::{Link, LinkIndex};
 use ferrolb_core::wire::Mac;
 use futures::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::NetlinkPayload;
-use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{MulticastGroup, new_connection, new_multicast_connection};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
 
 pub use exclude::{DEFAULT as DEFAULT_EXCLUDED, Excluded, ExcludedError};
 
@@ -54,11 +58,16 @@ enum LinksError {
 }
 
 /// Follows the links until `shutdown`, and sends each change to `links`.
-pub async fn follow(excluded: Excluded, links: watch::Sender<Links>, shutdown: CancellationToken) {
+pub async fn follow(
+    excluded: Excluded,
+    links: watch::Sender<Links>,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) {
     let mut downs = Downs::default();
     let mut failing = false;
     loop {
-        let following = follow_once(&excluded, &links, &mut downs, &mut failing);
+        let following = follow_once(&excluded, &links, &metrics, &mut downs, &mut failing);
         let Some(Err(error)) = shutdown.run_until_cancelled(following).await else { return };
         if !std::mem::replace(&mut failing, true) {
             tracing::warn!("{error}; trying again each second");
@@ -72,24 +81,33 @@ pub async fn follow(excluded: Excluded, links: watch::Sender<Links>, shutdown: C
 async fn follow_once(
     excluded: &Excluded,
     links: &watch::Sender<Links>,
+    metrics: &Metrics,
     downs: &mut Downs,
     failing: &mut bool,
 ) -> Result<(), LinksError> {
     // Events first, then the list: what changes in between is then an event that waits.
-    let (connection, _handle, mut events) = new_multicast_connection(&[MulticastGroup::Link])?;
+    let (connection, _handle, mut events) =
+        new_multicast_connection(&[MulticastGroup::Link, MulticastGroup::Ipv6Ifaddr])?;
     let _events = Task(tokio::spawn(connection));
     let (connection, handle, _) = new_connection()?;
     let broken = CancellationToken::new();
     let _requests = Task(tokio::spawn(drive(connection, broken.clone())));
     loop {
-        let list = handle.link().get().execute().try_collect();
-        let messages: Vec<LinkMessage> =
+        let list = async {
+            let messages: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
+            let mut addresses = handle.address().get();
+            addresses.message_mut().header.family = AddressFamily::Inet6;
+            let addresses: Vec<AddressMessage> = addresses.execute().try_collect().await?;
+            Ok::<_, rtnetlink::Error>((messages, addresses))
+        };
+        let (messages, addresses) =
             tokio::time::timeout(LIST, list).await.map_err(|_| LinksError::Late)??;
         if broken.is_cancelled() {
             // The list broke off with its connection: what is missing from it may well be there.
             return Err(LinksError::Closed);
         }
-        let usable = messages.iter().filter_map(|message| usable(message, excluded));
+        let with_ipv6 = with_ipv6(&addresses);
+        let usable = messages.iter().filter_map(|message| usable(message, excluded, &with_ipv6));
         let usable: BTreeMap<_, _> = usable.map(|(index, link)| (index, downs.add_to(index, link))).collect();
         if std::mem::take(failing) {
             tracing::info!("following the interfaces again");
@@ -105,10 +123,16 @@ async fn follow_once(
 
         let Ok(event) = tokio::time::timeout(RESYNC, events.next()).await else { continue };
         let (event, _) = event.ok_or(LinksError::Closed)?;
-        downs.count(&event.payload, excluded);
+        let mut note = |payload: &NetlinkPayload<RouteNetlinkMessage>| {
+            if matches!(payload, NetlinkPayload::Overrun(_)) {
+                metrics.netlink_overrun();
+            }
+            downs.count(payload, excluded);
+        };
+        note(&event.payload);
         // One look does for all events that are there by now.
         while let Ok((event, _)) = events.try_recv() {
-            downs.count(&event.payload, excluded);
+            note(&event.payload);
         }
     }
 }
@@ -163,7 +187,11 @@ impl Downs {
 /// carrier and running, Ethernet with broadcast and ARP, part of no bond or bridge, and not excluded by name.
 ///
 /// `ups` is the kernel's own count of how often the carrier came.
-fn usable(message: &LinkMessage, excluded: &Excluded) -> Option<(LinkIndex, Link)> {
+fn usable(
+    message: &LinkMessage,
+    excluded: &Excluded,
+    with_ipv6: &BTreeSet<u32>,
+) -> Option<(LinkIndex, Link)> {
     let flags = message.header.flags;
     let able = flags.contains(UP | LinkFlags::Broadcast)
         && !flags.contains(LinkFlags::Noarp)
@@ -179,7 +207,19 @@ fn usable(message: &LinkMessage, excluded: &Excluded) -> Option<(LinkIndex, Link
         }
     }
     let mac = mac.filter(|mac| mac.is_station())?;
-    Some((LinkIndex(message.header.index), Link { name: name.to_owned(), mac, ups }))
+    let index = message.header.index;
+    let ipv6 = with_ipv6.contains(&index);
+    Some((LinkIndex(index), Link { name: name.to_owned(), mac, ups, ipv6 }))
+}
+
+/// The links that have an IPv6 link-local address: those on which neighbour discovery takes place (RFC 4861 section 4).
+fn with_ipv6(addresses: &[AddressMessage]) -> BTreeSet<u32> {
+    let local = |attribute: &AddressAttribute| matches!(attribute, AddressAttribute::Address(IpAddr::V6(six)) if six.is_unicast_link_local());
+    addresses
+        .iter()
+        .filter(|message| message.attributes.iter().any(local))
+        .map(|message| message.header.index)
+        .collect()
 }
 
 fn name(message: &LinkMessage) -> Option<&str> {

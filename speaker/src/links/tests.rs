@@ -22,8 +22,21 @@ fn excluded() -> Excluded {
 
 #[test]
 fn a_usable_link_is_read() {
-    let link = Link { name: "lan".into(), mac: Mac(MAC), ups: 3 };
-    assert_eq!(usable(&message(), &excluded()), Some((LinkIndex(7), link)));
+    let link = Link { name: "lan".into(), mac: Mac(MAC), ups: 3, ipv6: false };
+    assert_eq!(usable(&message(), &excluded(), &BTreeSet::new()), Some((LinkIndex(7), link)));
+}
+
+#[test]
+fn a_link_has_ipv6_once_it_has_a_link_local_address() {
+    let address = |index, text: &str| {
+        let mut message = AddressMessage::default();
+        message.header.index = index;
+        message.attributes = vec![AddressAttribute::Address(text.parse().unwrap())];
+        message
+    };
+    let found = with_ipv6(&[address(7, "fe80::1"), address(8, "fd00::1"), address(9, "10.0.0.1")]);
+    assert_eq!(found, [7].into());
+    assert!(usable(&message(), &excluded(), &found).unwrap().1.ipv6);
 }
 
 #[test]
@@ -45,7 +58,7 @@ fn each_thing_that_makes_a_link_unusable() {
     for (what, break_it) in breaks {
         let mut message = message();
         break_it(&mut message);
-        assert_eq!(usable(&message, &excluded()), None, "{what}");
+        assert_eq!(usable(&message, &excluded(), &BTreeSet::new()), None, "{what}");
     }
 }
 
@@ -55,7 +68,7 @@ fn a_link_that_was_reported_gone_counts_as_come_up_again() {
     let event =
         |message: &LinkMessage| NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message.clone()));
     let ups = |downs: &Downs| {
-        let (index, link) = usable(&message(), &excluded()).unwrap();
+        let (index, link) = usable(&message(), &excluded(), &BTreeSet::new()).unwrap();
         downs.add_to(index, link).ups
     };
     downs.count(&event(&message()), &excluded());

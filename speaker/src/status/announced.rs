@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ferrolb_core::service::ServiceKey;
 use ferrolb_crds::{NODE_LABEL, ServiceL2Status};
-use ferrolb_runtime::{How, Note, Seen, now, watch_into};
+use ferrolb_runtime::{How, Note, Seen, now, watch_as};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::watcher::Config;
 use tokio::sync::mpsc;
@@ -29,7 +29,7 @@ pub(crate) async fn keep(parts: &Parts, writer: Writer) {
     };
     let mut reader = Reader::new(writer.me.clone());
     let keep = move |object: ServiceL2Status| reader.read(object);
-    let _watch = watch_into(&parts.context, writer.api(), how, keep, move |seen| {
+    let _watch = watch_as(&parts.context, writer.api(), how, keep, move |seen| {
         // The receiver ends with the program.
         let _ = sender.send(seen);
     });
@@ -122,7 +122,7 @@ impl Keeper {
         let Some(shown) = self.knows().cloned() else { return };
         for (service, interfaces) in &shown.announced {
             if plan::next(Some(interfaces), &self.objects.of(service)).is_some() {
-                self.queue.touch(service.clone(), now);
+                self.queue.touch((**service).clone(), now);
             }
         }
         for service in self.objects.services().filter(|service| !shown.announced.contains_key(*service)) {
@@ -146,7 +146,8 @@ impl Keeper {
         let Some(shown) = shown else { return };
         match self.shown.replace(shown.clone()) {
             Some(before) if self.objects.listed => {
-                plan::differing(&before, &shown).for_each(|service| self.queue.touch(service.clone(), now));
+                plan::differing(&before, &shown)
+                    .for_each(|service| self.queue.touch((**service).clone(), now));
             }
             _ => self.review(now),
         }
@@ -261,7 +262,7 @@ mod tests {
 
     fn announcing() -> Keeper {
         let mut keeper = Keeper::default();
-        let shown = Shown { announced: [(web(), Arc::default())].into(), ..Shown::default() };
+        let shown = Shown { announced: [(Arc::new(web()), Arc::default())].into(), ..Shown::default() };
         keeper.show(Some(Arc::new(shown)), NOW);
         assert_eq!(keeper.next(NOW), None, "what is stored is not known yet");
         keeper.see(Seen::Listed(Vec::new()), NOW);
@@ -285,7 +286,7 @@ mod tests {
     fn nothing_is_told_before_it_is_known_what_is_stored() {
         let uid: super::super::UidOf = Arc::new(|_| None);
         let mut keeper = Keeper::default();
-        let shown = Shown { announced: [(web(), Arc::default())].into(), ..Shown::default() };
+        let shown = Shown { announced: [(Arc::new(web()), Arc::default())].into(), ..Shown::default() };
         keeper.show(Some(Arc::new(shown)), NOW);
         assert_eq!(keeper.take_news("n1", &uid), []);
         keeper.see(Seen::Listed(vec![stored("7", Said::On(Arc::default()))]), NOW);

@@ -216,7 +216,8 @@ mod tests {
     }
 
     fn shown(names: &[&str]) -> Arc<Shown> {
-        let announced = names.iter().map(|name| (ServiceKey::new("shop", *name), Arc::default())).collect();
+        let announced =
+            names.iter().map(|name| (Arc::new(ServiceKey::new("shop", *name)), Arc::default())).collect();
         Arc::new(Shown { announced, ..Shown::default() })
     }
 

@@ -53,10 +53,10 @@ pub type UidOf = Arc<dyn Fn(&ServiceKey) -> Option<String> + Send + Sync>;
 pub struct Shown {
     /// The Services of which an address is announced, with the interfaces to which their advertisements limit that;
     /// empty for all.
-    pub announced: BTreeMap<ServiceKey, Interfaces>,
+    pub announced: BTreeMap<Arc<ServiceKey>, Interfaces>,
     /// The Services for which this node is elected, but can use none of the interfaces that their advertisements name;
     /// with those names.
-    pub failed: BTreeMap<ServiceKey, Interfaces>,
+    pub failed: BTreeMap<Arc<ServiceKey>, Interfaces>,
 }
 
 /// What this speaker made of its configuration, and what else is wrong on its node.

@@ -1,6 +1,7 @@
 //! What is to be written so that the API shows what this node announces. Functions of their input.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use ferrolb_core::service::ServiceKey;
 
@@ -97,13 +98,13 @@ pub(crate) fn news<'a>(
     });
     let lacks = now.failed.iter().filter(|(key, _)| before.is_none_or(|was| !was.failed.contains_key(*key)));
     announces
-        .map(News::Announces)
+        .map(|key| News::Announces(key))
         .chain(lacks.map(|(key, interfaces)| News::Lacks(key, interfaces)))
         .collect()
 }
 
 /// The Services about which `one` and `two` differ.
-pub(crate) fn differing<'a>(one: &'a Shown, two: &'a Shown) -> impl Iterator<Item = &'a ServiceKey> {
+pub(crate) fn differing<'a>(one: &'a Shown, two: &'a Shown) -> impl Iterator<Item = &'a Arc<ServiceKey>> {
     let gone_or_other =
         one.announced.iter().filter(|(key, on)| two.announced.get(*key) != Some(*on)).map(|(key, _)| key);
     let new = two.announced.keys().filter(|key| !one.announced.contains_key(*key));
@@ -112,8 +113,6 @@ pub(crate) fn differing<'a>(one: &'a Shown, two: &'a Shown) -> impl Iterator<Ite
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn on(names: &[&str]) -> Interfaces {
@@ -203,7 +202,7 @@ mod tests {
 
     fn shown(announced: &[(&str, &[&str])], failed: &[(&str, &[&str])]) -> Shown {
         let all = |pairs: &[(&str, &[&str])]| {
-            pairs.iter().map(|(name, names)| (ServiceKey::new("shop", *name), on(names))).collect()
+            pairs.iter().map(|(name, names)| (Arc::new(ServiceKey::new("shop", *name)), on(names))).collect()
         };
         Shown { announced: all(announced), failed: all(failed) }
     }

@@ -2,14 +2,16 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use ferrolb_core::announce::LinkIndex;
+use ferrolb_core::announce::{Cover, LinkIndex};
 use ferrolb_core::wire::Mac;
 use ferrolb_core::wire::arp::Packet;
-use ferrolb_speaker::socket::{ArpSocket, Datalink, PacketSockets, Port};
+use ferrolb_speaker::socket::{Datalink, LinkSocket, PacketSockets, Port};
 use futures::TryStreamExt;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
@@ -79,15 +81,39 @@ pub(crate) async fn find(handle: &Handle, name: &str) -> LinkIndex {
 }
 
 /// What the kernel of this namespace holds for the MAC of `address`.
-pub(crate) async fn neighbour(handle: &Handle, address: std::net::Ipv4Addr) -> Option<Mac> {
+pub(crate) async fn neighbour(handle: &Handle, address: IpAddr) -> Option<Mac> {
+    let wanted = match address {
+        IpAddr::V4(four) => NeighbourAddress::Inet(four),
+        IpAddr::V6(six) => NeighbourAddress::Inet6(six),
+    };
     let all: Vec<_> = handle.neighbours().get().execute().try_collect().await.unwrap();
-    let entry = all.into_iter().find(|entry| {
-        entry.attributes.contains(&NeighbourAttribute::Destination(NeighbourAddress::Inet(address)))
-    })?;
+    let entry = all
+        .into_iter()
+        .find(|entry| entry.attributes.contains(&NeighbourAttribute::Destination(wanted.clone())))?;
     entry.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::LinkLayerAddress(bytes) => Some(Mac(<[u8; 6]>::try_from(bytes.as_slice()).ok()?)),
         _ => None,
     })
+}
+
+/// Whether the kernel of this namespace found `address`, which is its own, with another host.
+pub(crate) async fn duplicate(handle: &Handle, address: Ipv6Addr) -> bool {
+    let all: Vec<AddressMessage> = handle.address().get().execute().try_collect().await.unwrap();
+    let found = |attribute: &AddressAttribute| matches!(attribute, AddressAttribute::Flags(flags) if flags.contains(AddressFlags::Dadfailed));
+    all.iter().any(|message| {
+        message.attributes.contains(&AddressAttribute::Address(address.into()))
+            && message.attributes.iter().any(found)
+    })
+}
+
+/// Takes an address from this namespace.
+pub(crate) async fn remove(handle: &Handle, address: Ipv6Addr) {
+    let all: Vec<AddressMessage> = handle.address().get().execute().try_collect().await.unwrap();
+    let is =
+        |message: &AddressMessage| message.attributes.contains(&AddressAttribute::Address(address.into()));
+    for message in all.into_iter().filter(is) {
+        handle.address().del(message).execute().await.unwrap();
+    }
 }
 
 /// A socket that receives every frame of this namespace.
@@ -101,7 +127,7 @@ pub(crate) fn everything() -> Socket {
 /// Sees every frame of its namespace and sends any.
 pub(crate) struct Tap {
     receiver: Socket,
-    sender: ArpSocket,
+    sender: LinkSocket,
 }
 
 impl Tap {
@@ -109,7 +135,7 @@ impl Tap {
     pub(crate) fn on(link: LinkIndex) -> Tap {
         let receiver = everything();
         receiver.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        Tap { receiver, sender: PacketSockets.open(link).unwrap() }
+        Tap { receiver, sender: PacketSockets.open(link, &Cover::default()).unwrap() }
     }
 
     pub(crate) fn send(&self, frame: &[u8]) {
@@ -157,8 +183,24 @@ impl Tap {
     }
 
     fn next(&self) -> Option<Packet> {
-        let mut buffer = [0; 2048];
+        Packet::parse(&self.frame()?).ok()
+    }
+
+    fn frame(&self) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 2048];
         let length = (&self.receiver).read(&mut buffer).ok()?;
-        Packet::parse(&buffer[..length]).ok()
+        buffer.truncate(length);
+        Some(buffer)
+    }
+
+    /// The first frame of which `wanted` makes something.
+    pub(crate) fn find<T>(&self, what: &str, mut wanted: impl FnMut(&[u8]) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(found) = self.frame().and_then(|frame| wanted(&frame)) {
+                return found;
+            }
+        }
+        panic!("{what}: not seen in {PATIENCE:?}");
     }
 }

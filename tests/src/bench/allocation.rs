@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::lab::LabError;
-use crate::lab::process;
 use crate::lab::progress::Progress;
+use crate::lab::{LabError, process, programs};
 use crate::plane::Plane;
-use crate::program::{self, Launch, Program};
+use crate::program::{Launch, Program};
 use crate::scene::SYSTEM;
 
 use super::lean::{NAMESPACE, Server};
@@ -41,7 +40,7 @@ pub async fn allocation(name: &str, options: &Options, lab_program: &Path) -> Re
     let progress = Progress::default();
     let folder = match &options.programs {
         Some(folder) => folder.clone(),
-        None => program::folder(&progress)?,
+        None => programs::ferrolb_programs(&progress)?,
     };
     progress.say("bringing up a control plane without nodes");
     let plane = Plane::up(name, lab_program)?;

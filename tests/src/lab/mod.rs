@@ -1,7 +1,7 @@
 //! A real Kubernetes cluster in network namespaces, without a container engine.
 //!
 //! ```text
-//!            namespace sw: bridges lan and mgmt
+//!            namespace sw: bridges lan (lan2, lan3) and mgmt
 //!        ┌───────────┬──────────┴┬────────────┬──────────┐
 //!        cp         node1       node2 …     client1    client2
 //!   etcd, API     containerd, kubelet,       whoever asks for
@@ -71,8 +71,15 @@ pub struct Config {
     pub nodes: u8,
     /// kube-proxy's mode.
     pub proxy: Proxy,
-    /// Nodes have one network card: the API is reached over the LAN, as in a home lab.
+    /// Nodes have no network card for the API: it is reached over the LAN, as in a home lab.
     pub one_nic: bool,
+    /// On how many segments nodes and clients are, 1 to [`network::MAX_SEGMENTS`]; on each by a link of its own.
+    #[serde(default = "one")]
+    pub segments: u8,
+}
+
+fn one() -> u8 {
+    1
 }
 
 impl Config {
@@ -85,7 +92,7 @@ impl Config {
         if !fits {
             return Err(LabError::Name(name.to_owned()));
         }
-        Ok(Config { name: name.to_owned(), nodes: 3, proxy: Proxy::Iptables, one_nic: false })
+        Ok(Config { name: name.to_owned(), nodes: 3, proxy: Proxy::Iptables, one_nic: false, segments: 1 })
     }
 
     /// With `nodes` nodes.
@@ -98,6 +105,16 @@ impl Config {
     #[must_use]
     pub fn proxy(self, proxy: Proxy) -> Self {
         Config { proxy, ..self }
+    }
+
+    /// The networks in which clients are, and addresses are announced.
+    pub fn segments(&self) -> impl Iterator<Item = network::Network> + use<> {
+        network::Network::SEGMENTS.into_iter().take(usize::from(self.segments))
+    }
+
+    /// The networks in which each node has a link.
+    pub fn networks(&self) -> Vec<network::Network> {
+        self.segments().chain((!self.one_nic).then_some(network::Network::Mgmt)).collect()
     }
 
     /// The names of the nodes.
@@ -182,6 +199,15 @@ impl Lab {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_older_lab_saved_is_read_as_one_segment() {
+        let saved = r#"{"name": "a", "nodes": 1, "proxy": "iptables", "one_nic": false}"#;
+        assert_eq!(serde_json::from_str::<Config>(saved).unwrap(), Config::new("a").unwrap().nodes(1));
+        let three = Config { segments: 3, ..Config::new("a").unwrap() };
+        let text = serde_json::to_string(&three).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), three);
+    }
 
     #[test]
     fn names_must_fit_into_link_names() {

@@ -13,20 +13,43 @@ pub const CONTROL_PLANE_LAN: &str = "10.10.0.10";
 /// See [`CONTROL_PLANE_LAN`].
 pub const CONTROL_PLANE_MGMT: &str = "10.20.0.10";
 
-/// The two networks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+/// The most segments on which addresses can be announced.
+pub const MAX_SEGMENTS: u8 = 3;
+
+/// The networks, each of which is a bridge of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Network {
     /// Where clients are and addresses are announced: 10.10.0.0/24, fd10::/64.
     Lan,
+    /// The second segment, if the lab has one: 10.11.0.0/24, fd11::/64.
+    Lan2,
+    /// The third: 10.12.0.0/24, fd12::/64.
+    Lan3,
     /// Where the API is reached: 10.20.0.0/24.
     Mgmt,
 }
 
 impl Network {
-    fn bridge(self) -> &'static str {
+    /// The segments, in the order in which a lab gets them.
+    pub const SEGMENTS: [Network; MAX_SEGMENTS as usize] = [Network::Lan, Network::Lan2, Network::Lan3];
+
+    /// Its bridge in the namespace `sw`.
+    pub fn bridge(self) -> &'static str {
         match self {
             Network::Lan => "lan",
+            Network::Lan2 => "lan2",
+            Network::Lan3 => "lan3",
             Network::Mgmt => "mgmt",
+        }
+    }
+
+    /// What nodes and clients call their link in this network.
+    pub fn link(self) -> &'static str {
+        match self {
+            Network::Lan => "eth0",
+            Network::Lan2 => "eth1",
+            Network::Lan3 => "eth2",
+            Network::Mgmt => "mgmt0",
         }
     }
 
@@ -34,26 +57,32 @@ impl Network {
     pub fn port(self, host: &str) -> String {
         format!("{host}-{}", self.bridge())
     }
+
+    /// The addresses of the host with this number.
+    fn addresses(self, number: u32) -> Vec<String> {
+        match self {
+            Network::Lan => vec![format!("10.10.0.{number}/24"), format!("fd10::{number}/64")],
+            Network::Lan2 => vec![format!("10.11.0.{number}/24"), format!("fd11::{number}/64")],
+            Network::Lan3 => vec![format!("10.12.0.{number}/24"), format!("fd12::{number}/64")],
+            Network::Mgmt => vec![format!("10.20.0.{number}/24")],
+        }
+    }
 }
 
 /// A host's link: in which network, its name in the host, its addresses.
 fn links(config: &Config, host: &str) -> Vec<(Network, &'static str, Vec<String>)> {
-    let lan = |n: u32| vec![format!("10.10.0.{n}/24"), format!("fd10::{n}/64")];
+    let link = |network: Network, number| (network, network.link(), network.addresses(number));
     let number = |prefix: &str| host.strip_prefix(prefix).and_then(|n| n.parse::<u32>().ok());
     if host == "cp" {
-        let mut links = vec![(Network::Lan, "lan", lan(10))];
+        let mut links = vec![(Network::Lan, "lan", Network::Lan.addresses(10))];
         if !config.one_nic {
-            links.push((Network::Mgmt, "mgmt", vec![format!("{CONTROL_PLANE_MGMT}/24")]));
+            links.push((Network::Mgmt, "mgmt", Network::Mgmt.addresses(10)));
         }
         links
     } else if let Some(n) = number("node") {
-        let mut links = vec![(Network::Lan, "eth0", lan(10 + n))];
-        if !config.one_nic {
-            links.push((Network::Mgmt, "mgmt0", vec![format!("10.20.0.{}/24", 10 + n)]));
-        }
-        links
+        config.networks().into_iter().map(|network| link(network, 10 + n)).collect()
     } else if let Some(n) = number("client") {
-        vec![(Network::Lan, "eth0", lan(100 + n))]
+        config.segments().map(|network| link(network, 100 + n)).collect()
     } else {
         vec![]
     }
@@ -79,7 +108,7 @@ pub fn make(config: &Config, paths: &Paths) -> Result<(), LabError> {
 
     let switch = paths.netns_name("sw");
     let mut script = String::from("link set lo up\n");
-    for network in [Network::Lan, Network::Mgmt] {
+    for network in config.segments().chain([Network::Mgmt]) {
         script +=
             &format!("link add name {0} type bridge mcast_snooping 0\nlink set {0} up\n", network.bridge());
     }
@@ -191,7 +220,7 @@ mod tests {
 
     #[test]
     fn every_name_of_a_link_fits() {
-        let config = Config::new("averylongnam").unwrap().nodes(9);
+        let config = Config { segments: 3, ..Config::new("averylongnam").unwrap().nodes(9) };
         for host in config.hosts() {
             for (network, name, _) in links(&config, &host) {
                 assert!(network.port(&host).len() <= 15 && name.len() <= 15);
@@ -205,5 +234,18 @@ mod tests {
         assert_eq!(links(&config, "node1").len(), 1);
         assert_eq!(api_server(&config), CONTROL_PLANE_LAN);
         assert_eq!(links(&Config { one_nic: false, ..config }, "node1").len(), 2);
+    }
+
+    #[test]
+    fn each_segment_is_a_link_of_nodes_and_clients_by_the_same_name() {
+        let config = Config { segments: 3, ..Config::new("a").unwrap() };
+        let names = |host| links(&config, host).into_iter().map(|(_, name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names("node2"), ["eth0", "eth1", "eth2", "mgmt0"]);
+        assert_eq!(names("client1"), ["eth0", "eth1", "eth2"]);
+        assert_eq!(names("cp"), ["lan", "mgmt"], "the control plane is on the first alone");
+        assert_eq!(links(&config, "node2")[1].2, ["10.11.0.12/24", "fd11::12/64"]);
+        assert_eq!(links(&config, "client1")[2].2, ["10.12.0.101/24", "fd12::101/64"]);
+        let one = Config { segments: 1, ..config };
+        assert_eq!(links(&one, "client1").len(), 1);
     }
 }

@@ -85,11 +85,7 @@ pub fn power_on(config: &Config, paths: &Paths, node: &str, lab_program: &Path) 
 }
 
 fn cables(config: &Config, paths: &Paths, node: &str, up: bool) -> Result<(), LabError> {
-    network::set_port(paths, node, network::Network::Lan, up)?;
-    if config.one_nic {
-        return Ok(());
-    }
-    network::set_port(paths, node, network::Network::Mgmt, up)
+    config.networks().into_iter().try_for_each(|network| network::set_port(paths, node, network, up))
 }
 
 /// What to say of a node that is off.

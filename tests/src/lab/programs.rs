@@ -33,6 +33,10 @@ pub const PAUSE: &str = "localhost/ferrolb-lab/pause:1";
 /// The image of the echo server.
 pub const ECHO: &str = "localhost/ferrolb-lab/echo:1";
 
+/// The environment variable that names a folder of ready FerroLB programs, to test or measure those. Those of the
+/// lab's own pods are taken from there too if they are in it.
+pub const READY: &str = "FERROLB_PROGRAMS";
+
 /// FerroLB's own image, as `config/default` names it.
 pub const FERROLB: &str = "docker.io/library/ferrolb:dev";
 
@@ -100,12 +104,17 @@ fn build(progress: &Progress) -> Result<PathBuf, LabError> {
     Ok(folder)
 }
 
-/// The images that the lab's own pods need, packed; built if they are not current.
+/// The images that the lab's own pods need, packed; built if they are not current or in the folder of [`READY`].
 ///
 /// # Errors
 /// When cargo fails or a file cannot be written.
 pub fn images(progress: &Progress) -> Result<Vec<PathBuf>, LabError> {
-    let built = static_programs(&["ferrolb-lab-pods"], &["pause", "echo"], progress)?;
+    let ready = std::env::var_os(READY).map(PathBuf::from);
+    let ready = ready.filter(|folder| ["pause", "echo"].iter().all(|name| folder.join(name).is_file()));
+    let built = match ready {
+        Some(folder) => folder,
+        None => static_programs(&["ferrolb-lab-pods"], &["pause", "echo"], progress)?,
+    };
     let folder = target().join("lab/images");
     let mut files = Vec::new();
     for (name, tag) in [("pause", PAUSE), ("echo", ECHO)] {
@@ -136,11 +145,14 @@ pub fn ferrolb_image(progress: &Progress) -> Result<PathBuf, LabError> {
     Ok(file)
 }
 
-/// The folder of FerroLB's own programs, static as in the image.
+/// The folder of FerroLB's own programs, static as in the image: [`READY`], or built.
 ///
 /// # Errors
 /// When cargo fails.
 pub fn ferrolb_programs(progress: &Progress) -> Result<PathBuf, LabError> {
+    if let Some(folder) = std::env::var_os(READY) {
+        return Ok(PathBuf::from(folder));
+    }
     static_programs(&FERROLB_PROGRAMS, &FERROLB_PROGRAMS, progress)
 }
 

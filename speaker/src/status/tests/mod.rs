@@ -151,10 +151,13 @@ impl World {
     }
 }
 
-fn services(pairs: &[(&str, &[&str])]) -> BTreeMap<ServiceKey, Interfaces> {
+fn services(pairs: &[(&str, &[&str])]) -> BTreeMap<Arc<ServiceKey>, Interfaces> {
     let interfaces =
         |names: &[&str]| -> BTreeSet<String> { names.iter().map(|name| (*name).to_owned()).collect() };
-    pairs.iter().map(|(name, names)| (ServiceKey::new("shop", *name), Arc::new(interfaces(names)))).collect()
+    pairs
+        .iter()
+        .map(|(name, names)| (Arc::new(ServiceKey::new("shop", *name)), Arc::new(interfaces(names))))
+        .collect()
 }
 
 fn words(object: &ServiceL2Status) -> String {

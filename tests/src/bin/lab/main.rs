@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 use ferrolb_tests::image::{self, Image};
-use ferrolb_tests::lab::network::{self, Network};
+use ferrolb_tests::lab::network::{self, MAX_SEGMENTS, Network};
 use ferrolb_tests::lab::progress::Progress;
 use ferrolb_tests::lab::{Config, Lab, LabError, Paths, Proxy, down, forward, node, node_init, programs, up};
 use ferrolb_tests::scene;
@@ -37,9 +37,12 @@ enum Task {
         /// How kube-proxy directs packets
         #[arg(long, value_enum, default_value_t = Proxy::Iptables)]
         proxy: Proxy,
-        /// Give nodes one network card: the API is reached over the LAN
+        /// Give nodes no network card for the API: it is reached over the LAN
         #[arg(long)]
         one_nic: bool,
+        /// On how many segments nodes and clients are, 1 to 3, with links eth0, eth1, eth2
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_SEGMENTS)))]
+        segments: u8,
         /// A folder of ready Kubernetes programs and etcd, instead of building them
         #[arg(long, env = "FERROLB_LAB_PROGRAMS", value_name = "DIR")]
         programs: Option<PathBuf>,
@@ -164,8 +167,8 @@ fn run(name: &str, task: Task) -> Result<ExitCode, LabError> {
             programs::images(&progress)?;
             progress.say("all is built; next: lab up");
         }
-        Task::Up { nodes, proxy, one_nic, programs } => {
-            let config = Config { one_nic, ..Config::new(name)?.nodes(nodes).proxy(proxy) };
+        Task::Up { nodes, proxy, one_nic, segments, programs } => {
+            let config = Config { one_nic, segments, ..Config::new(name)?.nodes(nodes).proxy(proxy) };
             let lab = block_on(up::up(&config, &this_program()?, programs.as_deref(), &progress))?;
             progress.say(&format!("lab {name:?} is up; next: lab --name {name} kubectl get nodes -o wide"));
             println!("export KUBECONFIG={}", lab.paths.kubeconfig().display());
@@ -205,9 +208,11 @@ fn run(name: &str, task: Task) -> Result<ExitCode, LabError> {
         Task::Link { state, node, network } => {
             let lab = Lab::attach(name)?;
             lab.host(&node)?;
-            if lab.config.one_nic && network == Network::Mgmt {
+            if !lab.config.networks().contains(&network) {
                 return Err(LabError::Machine(format!(
-                    "{node} has no link in the management network: the lab was started with --one-nic"
+                    "{node} has no link in the network {}: the lab was started with {}",
+                    network.bridge(),
+                    if network == Network::Mgmt { "--one-nic" } else { "fewer --segments" }
                 )));
             }
             network::set_port(&lab.paths, &node, network, state == LinkState::Up)?;

@@ -1,0 +1,57 @@
+//! What the election reads of a Service.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::selector::Labels;
+use crate::service::{Role, Service};
+
+/// A Service of ours, as far as answering for its addresses is concerned. A speaker keeps one for each of the cluster,
+/// so there is nothing more in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contender {
+    /// `metadata.uid`, by which events are found.
+    pub uid: Arc<str>,
+    /// `metadata.creationTimestamp` in seconds since 1970.
+    pub created: i64,
+    /// `metadata.labels`.
+    pub labels: Labels,
+    /// `status.loadBalancer.ingress[].ip`, in the order written; the first is hashed.
+    pub held: Box<[IpAddr]>,
+    /// Whether the status holds entries that are no address, or two of one family.
+    pub held_is_broken: bool,
+    /// The pool from which the controller says that it gave them (`metallb.io/ip-allocated-from-pool`).
+    pub allocated_from: Option<Box<str>>,
+    /// `spec.externalTrafficPolicy: Local`: only nodes with an endpoint may answer.
+    pub local_traffic_only: bool,
+}
+
+impl Default for Contender {
+    fn default() -> Self {
+        Contender {
+            uid: "".into(),
+            created: 0,
+            labels: Labels::new(),
+            held: [].into(),
+            held_is_broken: false,
+            allocated_from: None,
+            local_traffic_only: false,
+        }
+    }
+}
+
+impl Contender {
+    /// What the election reads of `service`; `None` for one that is not ours to answer for: of another type than
+    /// LoadBalancer, or of another `loadBalancerClass`.
+    pub fn of(service: Service, uid: &str) -> Option<Self> {
+        (service.role == Role::Ours).then(|| Contender {
+            uid: uid.into(),
+            created: service.created,
+            labels: service.labels,
+            held: service.held.into(),
+            held_is_broken: service.held_is_broken,
+            allocated_from: service.allocated_from.map(String::into_boxed_str),
+            local_traffic_only: service.local_traffic_only,
+        })
+    }
+}

@@ -1,0 +1,134 @@
+//! The sockets of all links: opened, closed, tried again.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use ferrolb_core::announce::{Cover, Link, LinkIndex};
+
+use crate::socket::{Datalink, Port};
+
+/// How long to wait before a socket that could not be opened is tried again.
+pub(super) const REOPEN: Duration = Duration::from_secs(1);
+
+/// Whether a socket lives on after this error. A link that goes down says so once, and its socket works
+/// again when it comes up; one whose link was deleted is replaced when netlink tells.
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    matches!(code, Some(libc::ENETDOWN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR | libc::EAGAIN))
+}
+
+/// Says in words why a socket cannot be opened, and what to do.
+fn explain(interface: &str, error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => format!(
+            "not allowed to open a packet socket on {interface}: the container needs the capability NET_RAW; \
+             trying again each second"
+        ),
+        _ => format!("cannot open a packet socket on {interface}: {error}; trying again each second"),
+    }
+}
+
+/// The sockets, one for each link.
+pub(super) struct Ports<D: Datalink> {
+    datalink: D,
+    /// What the sockets let pass.
+    cover: Cover,
+    /// With how often the link had come up: a link that went and came back may be another one.
+    open: BTreeMap<LinkIndex, (u64, D::Port)>,
+    /// When to try again, and what was said of it last.
+    failed: BTreeMap<LinkIndex, (Duration, String)>,
+    /// The link that was last heard.
+    pub(super) last: Option<LinkIndex>,
+}
+
+impl<D: Datalink> Ports<D> {
+    pub(super) fn new(datalink: D) -> Self {
+        Ports {
+            datalink,
+            cover: Cover::default(),
+            open: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            last: None,
+        }
+    }
+
+    /// Lets pass only what concerns `cover`; returns the sockets that cannot, and so are of no use.
+    pub(super) fn narrow(&mut self, cover: Cover) -> Vec<(LinkIndex, io::Error)> {
+        self.cover = cover;
+        let narrowed = self.open.iter_mut().map(|(link, (_, port))| (*link, port.narrow(&self.cover)));
+        narrowed.filter_map(|(link, result)| Some((link, result.err()?))).collect()
+    }
+
+    /// Opens what is missing and closes what is not needed.
+    pub(super) fn reconcile(&mut self, links: &BTreeMap<LinkIndex, Link>, now: Duration) {
+        self.open.retain(|index, (ups, _)| links.get(index).is_some_and(|link| link.ups == *ups));
+        self.failed.retain(|index, _| links.contains_key(index));
+        for (index, link) in links {
+            if self.open.contains_key(index) {
+                continue;
+            }
+            match self.datalink.open(*index, &self.cover) {
+                Ok(port) => {
+                    self.open.insert(*index, (link.ups, port));
+                    if self.failed.remove(index).is_some() {
+                        tracing::info!(interface = link.name, "socket opened");
+                    }
+                }
+                Err(error) => {
+                    let text = explain(&link.name, &error);
+                    let told = self.failed.insert(*index, (now + REOPEN, text.clone()));
+                    if told.is_none_or(|(_, told)| told != text) {
+                        tracing::error!("{text}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Closes one, to be opened again soon.
+    pub(super) fn close(&mut self, link: LinkIndex, now: Duration) {
+        self.open.remove(&link);
+        self.failed.entry(link).or_insert((now + REOPEN, String::new()));
+    }
+
+    /// The links that have a socket: on others nothing is announced.
+    pub(super) fn usable(&self, links: &BTreeMap<LinkIndex, Link>) -> BTreeMap<LinkIndex, Link> {
+        let open = links.iter().filter(|(index, _)| self.open.contains_key(index));
+        open.map(|(index, link)| (*index, link.clone())).collect()
+    }
+
+    /// When a socket that is missing is to be tried again.
+    pub(super) fn retry(&self) -> Option<Duration> {
+        self.failed.values().map(|(at, _)| *at).min()
+    }
+
+    pub(super) fn send(&self, link: LinkIndex, frame: &[u8]) -> io::Result<()> {
+        let (_, port) = self.open.get(&link).ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+        port.send(frame)
+    }
+
+    pub(super) fn join(&mut self, link: LinkIndex, group: Ipv6Addr) -> io::Result<()> {
+        self.open.get_mut(&link).map_or(Ok(()), |(_, port)| port.join(group))
+    }
+
+    pub(super) fn leave(&mut self, link: LinkIndex, group: Ipv6Addr) {
+        if let Some((_, port)) = self.open.get_mut(&link) {
+            port.leave(group);
+        }
+    }
+
+    /// Whether a link has no socket.
+    pub(super) fn is_failing(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
+    /// All sockets, beginning with the one after the last that was heard.
+    pub(super) fn in_turn(&self) -> impl Iterator<Item = (LinkIndex, &D::Port)> {
+        let after = |index: &LinkIndex| self.last.is_some_and(|last| *index > last);
+        let later = self.open.iter().filter(move |(index, _)| after(index));
+        let earlier = self.open.iter().filter(move |(index, _)| !after(index));
+        later.chain(earlier).map(|(index, (_, port))| (*index, port))
+    }
+}

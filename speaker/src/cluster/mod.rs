@@ -1,0 +1,141 @@
+//! What the API server knows, as what this node is to do.
+//!
+//! ```text
+//!  Service, EndpointSlice, Node, IPAddressPool, L2Advertisement, ConfigurationState
+//!     │ watches, each object cut to what is read as it comes in
+//!     ▼
+//!  World ──► core: Elector ──► Change (an address: ours, or no longer, and why) ──► the announcing loop
+//! ```
+//!
+//! Nothing is said before each kind was listed completely: with half of the nodes in view, another one would be
+//! elected.
+
+mod endpoints;
+mod world;
+
+use ferrolb_core::announce::Cover;
+use ferrolb_core::election::Change;
+use ferrolb_crds::view::{EndpointSlice, Node, Service, Trim};
+use ferrolb_crds::{ConfigurationState, IPAddressPool, L2Advertisement};
+use ferrolb_runtime::{Context, How, WATCH_SECONDS, Watch, watch_as};
+use kube::Api;
+use kube::runtime::watcher::Config;
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+
+use crate::Args;
+
+pub use world::{Configuration, Input, World};
+
+/// The speakers' own states, among which are those of others.
+const SPEAKERS: &str = "metallb.io/component-type=speaker";
+
+/// What is different for this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// Its addresses.
+    pub changes: Vec<Change>,
+    /// The prefixes outside of which nothing concerns any speaker, where they changed.
+    pub cover: Option<Cover>,
+}
+
+/// Where the findings go.
+pub struct Outlets {
+    /// To the announcing loop.
+    pub news: mpsc::UnboundedSender<News>,
+    /// What is wrong with objects, and which nodes there are.
+    pub configuration: watch::Sender<Option<Configuration>>,
+}
+
+/// Starts the watches. Custom resources are read in our namespace only.
+fn watches(
+    client: &kube::Client,
+    args: &Args,
+    context: &Context,
+    inputs: &mpsc::UnboundedSender<Input>,
+) -> [Watch; 6] {
+    let how = || How { seconds: WATCH_SECONDS, gates_readiness: true, ..How::default() };
+    let send = || inputs.clone();
+    let (all, ours) = (client.clone(), args.common.namespace.as_str());
+    let ignore_exclude = args.ignore_exclude_lb;
+    let class = args.common.lb_class().map(str::to_owned);
+    let (a, b, c, d, e, f) = (send(), send(), send(), send(), send(), send());
+    // The receiver lives as long as the program does.
+    [
+        watch_as(
+            context,
+            Api::<Service>::all(all.clone()),
+            how(),
+            move |service| world::contender(&service, class.as_deref()),
+            move |seen| drop(a.send(Input::Services(seen))),
+        ),
+        watch_as(
+            context,
+            Api::<EndpointSlice>::all(all.clone()),
+            how(),
+            |slice| endpoints::Slice::of(&slice),
+            move |seen| drop(b.send(Input::Slices(seen))),
+        ),
+        watch_as(
+            context,
+            Api::<Node>::all(all.clone()),
+            how(),
+            move |node: Node| node.to_core(ignore_exclude),
+            move |seen| drop(c.send(Input::Nodes(seen))),
+        ),
+        watch_as(context, Api::<IPAddressPool>::namespaced(all.clone(), ours), how(), trimmed, move |seen| {
+            drop(d.send(Input::Pools(seen)));
+        }),
+        watch_as(
+            context,
+            Api::<L2Advertisement>::namespaced(all.clone(), ours),
+            how(),
+            trimmed,
+            move |seen| drop(e.send(Input::Advertisements(seen))),
+        ),
+        watch_as(
+            context,
+            Api::<ConfigurationState>::namespaced(all, ours),
+            // A cluster without this kind, or that forbids it, is served all the same.
+            How { select: Config::default().labels(SPEAKERS), gates_readiness: false, ..how() },
+            trimmed,
+            move |seen| drop(f.send(Input::States(seen))),
+        ),
+    ]
+}
+
+fn trimmed<K: kube::Resource>(mut object: K) -> K {
+    object.trim();
+    object
+}
+
+/// Tells `outlets` what this node is to do, until the context's shutdown.
+pub async fn follow(client: kube::Client, args: Args, outlets: Outlets, context: Context) {
+    let (inputs, mut queue) = mpsc::unbounded_channel();
+    let _watches = watches(&client, &args, &context, &inputs);
+    let mut world = World::new(args.node_name.clone());
+    let mut known: Option<Cover> = None;
+    loop {
+        let Some(Some(input)) = context.shutdown.run_until_cancelled(queue.recv()).await else { return };
+        world.handle(input);
+        // What is there already is taken together; nothing waits for more to come.
+        while let Ok(input) = queue.try_recv() {
+            world.handle(input);
+        }
+        let Some(changes) = world.update() else { continue };
+        let now = world.cover();
+        let cover = (known.as_ref() != Some(&now)).then(|| now.clone());
+        if !changes.is_empty() || cover.is_some() {
+            known = Some(now);
+            if outlets.news.send(News { changes, cover }).is_err() {
+                return;
+            }
+        }
+        let configuration = Some(world.configuration());
+        outlets.configuration.send_if_modified(|known| {
+            let changed = *known != configuration;
+            *known = configuration;
+            changed
+        });
+    }
+}

@@ -1,0 +1,248 @@
+//! The cluster as this speaker knows it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ferrolb_core::announce::Cover;
+use ferrolb_core::election::{Change, Contender, Elector, Node};
+use ferrolb_core::service::ServiceKey;
+use ferrolb_crds::view::Service;
+use ferrolb_crds::{ConfigurationState, IPAddressPool, L2Advertisement};
+use ferrolb_runtime::Seen;
+use kube::ResourceExt;
+
+use super::endpoints::{Slice, Slices};
+
+/// The condition by which a speaker says that its node's service proxy works, or not.
+pub(crate) const PROXY_CONDITION: &str = "ServiceProxyHealthy";
+/// The label that names the node of a speaker's state.
+const NODE_LABEL: &str = "metallb.io/node-name";
+
+/// Something that a watch shows.
+#[derive(Debug)]
+pub enum Input {
+    /// A Service, and what the election reads of it if it is ours.
+    Services(Seen<(ServiceKey, Option<Contender>)>),
+    /// A slice.
+    Slices(Seen<Slice>),
+    /// A node; `None` for one without a name.
+    Nodes(Seen<Option<Node>>),
+    /// A pool.
+    Pools(Seen<IPAddressPool>),
+    /// An advertisement.
+    Advertisements(Seen<L2Advertisement>),
+    /// What a speaker says of itself.
+    States(Seen<ConfigurationState>),
+}
+
+/// What this speaker makes of its configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configuration {
+    /// One line for each object that is not used.
+    pub problems: BTreeSet<String>,
+    /// The nodes that may announce: there, Ready.
+    pub live_nodes: BTreeSet<String>,
+}
+
+/// The five kinds without which nothing is decided.
+const KINDS: usize = 5;
+
+/// Objects of one kind in core's words, or what is wrong with them.
+type Read<T> = BTreeMap<String, Result<T, String>>;
+
+/// All that the watches have shown.
+#[derive(Debug)]
+pub struct World {
+    node: String,
+    elector: Elector,
+    slices: Slices,
+    nodes: BTreeMap<String, Node>,
+    pools: Read<ferrolb_core::pool::Pool>,
+    advertisements: Read<ferrolb_core::advertisement::Advertisement>,
+    unfit: BTreeSet<String>,
+    listed: BTreeSet<&'static str>,
+    /// The problems that were logged.
+    told: BTreeSet<String>,
+}
+
+/// What the election reads of a Service.
+pub(super) fn contender(service: &Service, lb_class: Option<&str>) -> (ServiceKey, Option<Contender>) {
+    let key = ServiceKey::new(service.namespace().unwrap_or_default(), service.name_any());
+    let core = service.to_core(lb_class);
+    (key, core.and_then(|core| Contender::of(core, service.metadata.uid.as_deref().unwrap_or_default())))
+}
+
+impl World {
+    /// One of the speaker on `node`, that knows nothing yet.
+    pub fn new(node: String) -> Self {
+        World {
+            elector: Elector::new(node.clone()),
+            node,
+            slices: Slices::default(),
+            nodes: BTreeMap::new(),
+            pools: Read::new(),
+            advertisements: Read::new(),
+            unfit: BTreeSet::new(),
+            listed: BTreeSet::new(),
+            told: BTreeSet::new(),
+        }
+    }
+
+    /// Takes note of what a watch shows.
+    pub fn handle(&mut self, input: Input) {
+        match input {
+            Input::Services(seen) => {
+                self.list("services", &seen);
+                self.see_services(seen);
+            }
+            Input::Slices(seen) => {
+                self.list("endpointslices", &seen);
+                for service in self.slices.see(seen) {
+                    self.elector.set_endpoints(&service, self.slices.endpoints(&service));
+                }
+            }
+            Input::Nodes(seen) => {
+                self.list("nodes", &seen);
+                follow(&mut self.nodes, seen, |node| node.map(|node| (node.name.clone(), node)));
+                self.set_nodes();
+            }
+            Input::Pools(seen) => {
+                self.list("ipaddresspools", &seen);
+                follow(&mut self.pools, seen, |pool| {
+                    Some((pool.name_any(), pool.to_core().map_err(|why| why.to_string())))
+                });
+                let usable = self.pools.values().filter_map(|pool| pool.clone().ok()).collect();
+                self.elector.set_pools(usable, self.pools.values().any(Result::is_err));
+            }
+            Input::Advertisements(seen) => {
+                self.list("l2advertisements", &seen);
+                follow(&mut self.advertisements, seen, |ad| {
+                    Some((ad.name_any(), ad.to_core().map_err(|why| why.to_string())))
+                });
+                let usable = self.advertisements.values().filter_map(|ad| ad.clone().ok()).collect();
+                self.elector.set_advertisements(usable);
+            }
+            Input::States(seen) => {
+                self.see_states(seen);
+                self.set_nodes();
+            }
+        }
+    }
+
+    fn list<T>(&mut self, kind: &'static str, seen: &Seen<T>) {
+        if matches!(seen, Seen::Listed(_)) {
+            self.listed.insert(kind);
+        }
+    }
+
+    fn see_services(&mut self, seen: Seen<(ServiceKey, Option<Contender>)>) {
+        match seen {
+            Seen::Listed(all) => {
+                let there: BTreeSet<&ServiceKey> = all.iter().map(|(key, _)| key).collect();
+                let known: Vec<ServiceKey> = self.elector.services().map(|key| (**key).clone()).collect();
+                for gone in known.iter().filter(|key| !there.contains(key)) {
+                    self.elector.set_service(gone, None);
+                }
+                all.into_iter().for_each(|(key, service)| self.set_service(&key, service));
+            }
+            Seen::Applied((key, service)) => self.set_service(&key, service),
+            Seen::Deleted((key, _)) => self.elector.set_service(&key, None),
+            Seen::Failing => {}
+        }
+    }
+
+    fn set_service(&mut self, key: &ServiceKey, service: Option<Contender>) {
+        let ours = service.is_some();
+        self.elector.set_service(key, service);
+        if ours {
+            self.elector.set_endpoints(key, self.slices.endpoints(key));
+        }
+    }
+
+    fn see_states(&mut self, seen: Seen<ConfigurationState>) {
+        let node = |state: &ConfigurationState| state.labels().get(NODE_LABEL).cloned();
+        let says_unfit = |state: &ConfigurationState| {
+            let conditions = state.status.iter().flat_map(|status| &status.conditions);
+            conditions.into_iter().any(|known| known.type_ == PROXY_CONDITION && known.status == "False")
+        };
+        match seen {
+            Seen::Listed(all) => {
+                self.unfit = all.iter().filter(|state| says_unfit(state)).filter_map(node).collect();
+            }
+            Seen::Applied(state) if says_unfit(&state) => self.unfit.extend(node(&state)),
+            Seen::Applied(state) | Seen::Deleted(state) => {
+                if let Some(node) = node(&state) {
+                    self.unfit.remove(&node);
+                }
+            }
+            Seen::Failing => {}
+        }
+    }
+
+    fn set_nodes(&mut self) {
+        let nodes =
+            self.nodes.values().map(|node| Node { unfit: self.unfit.contains(&node.name), ..node.clone() });
+        self.elector.set_nodes(nodes.collect());
+    }
+
+    /// What is different for this node; `None` while too little is known to say.
+    pub fn update(&mut self) -> Option<Vec<Change>> {
+        if self.listed.len() < KINDS {
+            return None;
+        }
+        self.tell_problems();
+        Some(self.elector.update())
+    }
+
+    /// The prefixes that hold every address that a speaker may answer for.
+    pub fn cover(&self) -> Cover {
+        self.elector.cover()
+    }
+
+    /// What is wrong with objects, and which nodes there are.
+    pub fn configuration(&self) -> Configuration {
+        let live = self.nodes.values().filter(|node| node.ready).map(|node| node.name.clone());
+        Configuration { problems: self.problems(), live_nodes: live.collect() }
+    }
+
+    /// One line for each object that is not used.
+    fn problems(&self) -> BTreeSet<String> {
+        fn of<'a, T>(kind: &'a str, read: &'a Read<T>) -> impl Iterator<Item = String> + 'a {
+            read.iter().filter_map(move |(name, object)| {
+                object.as_ref().err().map(|why| format!("{kind} {name:?} is not used: {why}"))
+            })
+        }
+        of("IPAddressPool", &self.pools).chain(of("L2Advertisement", &self.advertisements)).collect()
+    }
+
+    /// Names each problem in the log once, and forgets what is mended. Without a Node of this speaker's name it never
+    /// owns anything.
+    fn tell_problems(&mut self) {
+        let mut now = self.problems();
+        if !self.nodes.contains_key(&self.node) {
+            now.insert(format!(
+                "no Node is called {:?}, so this speaker announces nothing: set --node-name to this node's name in \
+                 `kubectl get nodes`",
+                self.node
+            ));
+        }
+        for problem in now.difference(&self.told) {
+            tracing::warn!("{problem}");
+        }
+        self.told = now;
+    }
+}
+
+/// Keeps `known` equal to what a watch shows.
+fn follow<K, T>(known: &mut BTreeMap<String, T>, seen: Seen<K>, read: impl Fn(K) -> Option<(String, T)>) {
+    match seen {
+        Seen::Listed(all) => *known = all.into_iter().filter_map(read).collect(),
+        Seen::Applied(object) => known.extend(read(object)),
+        Seen::Deleted(object) => {
+            read(object).into_iter().for_each(|(name, _)| drop(known.remove(&name)));
+        }
+        Seen::Failing => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

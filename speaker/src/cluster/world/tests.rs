@@ -1,0 +1,139 @@
+//! What this node is to do, from objects as the API shows them.
+
+use ferrolb_core::election::Lost;
+use ferrolb_crds::view;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::*;
+
+const SERVICE: &str = "web";
+
+fn read<T: DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+fn service(class: Option<&str>) -> (ServiceKey, Option<Contender>) {
+    let object: Service = read(json!({
+        "metadata": {"name": SERVICE, "namespace": "shop", "uid": "u1"},
+        "spec": {"type": "LoadBalancer", "loadBalancerClass": class},
+        "status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]}},
+    }));
+    contender(&object, None)
+}
+
+fn slice() -> Slice {
+    Slice::of(&read(json!({
+        "metadata": {"name": "web-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": SERVICE}},
+        "endpoints": [{"nodeName": "n1"}],
+    })))
+}
+
+fn node(name: &str, labels: &Value) -> Option<Node> {
+    let ready = json!([{"type": "Ready", "status": "True"}]);
+    let object: view::Node =
+        read(json!({"metadata": {"name": name, "labels": labels}, "status": {"conditions": ready}}));
+    object.to_core(false)
+}
+
+fn pool(name: &str, address: &str) -> IPAddressPool {
+    read(json!({"metadata": {"name": name}, "spec": {"addresses": [address]}}))
+}
+
+fn advertisement(spec: &Value) -> L2Advertisement {
+    read(json!({"metadata": {"name": "lan"}, "spec": spec}))
+}
+
+fn state(node: &str, healthy: &str) -> ConfigurationState {
+    read(json!({
+        "metadata": {"name": format!("speaker-{node}"), "labels": {NODE_LABEL: node}},
+        "status": {"conditions": [{
+            "type": PROXY_CONDITION, "status": healthy, "reason": "x", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }]},
+    }))
+}
+
+/// A world with two nodes in which n1 is the only Ready one.
+fn world() -> World {
+    let mut world = World::new("n1".into());
+    world.handle(Input::Pools(Seen::Listed(vec![pool("lan", "10.0.0.0/24")])));
+    world.handle(Input::Advertisements(Seen::Listed(vec![advertisement(&json!({}))])));
+    world.handle(Input::Nodes(Seen::Listed(vec![node("n1", &json!({}))])));
+    world.handle(Input::Slices(Seen::Listed(vec![slice()])));
+    assert_eq!(world.update(), None, "Services are not listed yet");
+    world.handle(Input::Services(Seen::Listed(vec![service(None)])));
+    world
+}
+
+/// The one change: announced here, or why not.
+fn change(world: &mut World) -> Result<(), Lost> {
+    let changes = world.update().expect("all kinds are listed");
+    let [change] = changes.as_slice() else { panic!("{changes:?}") };
+    assert_eq!(change.address.to_string(), "10.0.0.1");
+    change.ours.as_ref().map(|_| ()).map_err(Clone::clone)
+}
+
+#[test]
+fn each_object_counts_as_it_comes_and_goes() {
+    let mut world = world();
+    assert_eq!(change(&mut world), Ok(()));
+    let nobody = |world: &mut World| match change(world) {
+        Err(Lost::Nobody(_, why)) => why.to_string(),
+        other => panic!("{other:?}"),
+    };
+    world.handle(Input::Slices(Seen::Deleted(slice())));
+    assert_eq!(nobody(&mut world), "has no serving endpoint");
+    world.handle(Input::Slices(Seen::Applied(slice())));
+    assert_eq!(change(&mut world), Ok(()));
+
+    world.handle(Input::Services(Seen::Applied(service(Some("other")))));
+    assert_eq!(change(&mut world), Err(Lost::Released), "it is of another class now");
+    world.handle(Input::Services(Seen::Applied(service(None))));
+    assert_eq!(change(&mut world), Ok(()), "its endpoints are still known");
+    world.handle(Input::Services(Seen::Listed(vec![])));
+    assert_eq!(change(&mut world), Err(Lost::Released));
+    world.handle(Input::Services(Seen::Listed(vec![service(None)])));
+    assert_eq!(change(&mut world), Ok(()));
+
+    world.handle(Input::Advertisements(Seen::Deleted(advertisement(&json!({})))));
+    assert!(nobody(&mut world).contains("L2Advertisement"));
+    world.handle(Input::Advertisements(Seen::Applied(advertisement(&json!({})))));
+    assert_eq!(change(&mut world), Ok(()));
+    // An error says nothing about what is there.
+    world.handle(Input::Services(Seen::Failing));
+    assert_eq!(world.update(), Some(vec![]));
+}
+
+#[test]
+fn a_node_whose_speaker_says_that_its_proxy_fails_comes_last() {
+    let mut world = world();
+    world.handle(Input::Nodes(Seen::Applied(node("n2", &json!({})))));
+    // 10.0.0.1 is n1's or n2's by hash; what the other says decides either way.
+    world.handle(Input::States(Seen::Listed(vec![state("n2", "False")])));
+    assert_eq!(change(&mut world), Ok(()));
+    world.handle(Input::States(Seen::Listed(vec![state("n1", "False"), state("n2", "True")])));
+    assert_eq!(change(&mut world), Err(Lost::To("n2".into())));
+    world.handle(Input::States(Seen::Applied(state("n1", "True"))));
+    world.handle(Input::States(Seen::Applied(state("n2", "False"))));
+    assert_eq!(change(&mut world), Ok(()));
+    world.handle(Input::States(Seen::Applied(state("n1", "False"))));
+    world.handle(Input::States(Seen::Deleted(state("n2", "False"))));
+    assert_eq!(change(&mut world), Err(Lost::To("n2".into())), "a state that is gone says nothing");
+}
+
+#[test]
+fn a_broken_object_is_set_aside_alone_and_named() {
+    let mut world = world();
+    assert_eq!(change(&mut world), Ok(()));
+    world.handle(Input::Pools(Seen::Applied(pool("bad", "10.0.1.9"))));
+    world.handle(Input::Advertisements(Seen::Applied(read(json!({
+        "metadata": {"name": "bad"}, "spec": {"nodeSelectors": {}},
+    })))));
+    assert_eq!(world.update(), Some(vec![]));
+    let problems: Vec<String> = world.configuration().problems.into_iter().collect();
+    assert!(problems[0].starts_with("IPAddressPool \"bad\" is not used: "), "{problems:?}");
+    assert!(problems[1].starts_with("L2Advertisement \"bad\" is not used: "), "{problems:?}");
+    assert_eq!(world.configuration().live_nodes, ["n1".to_owned()].into());
+    assert!(world.cover().contains("10.0.0.77".parse().unwrap()));
+}

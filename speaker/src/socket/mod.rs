@@ -1,0 +1,158 @@
+//! The sockets that see and send frames on one link.
+//!
+//! ```text
+//!  Datalink::open ──► LinkSocket ─┬─ PacketSocket  ARP: ethertype 0x0806
+//!                                 ├─ PacketSocket  NDP: ethertype 0x86dd, while any pool has IPv6 addresses
+//!                                 └─ Groups        the solicited-node groups that were joined
+//! ```
+//!
+//! What is not ours never reaches this program: each socket is bound to one ethertype and has a filter in the kernel
+//! ([`filter`]) that passes only what concerns the pools. It is attached before the socket is bound, while it
+//! receives nothing, so not even the first frame slips past it.
+//!
+//! Needs `CAP_NET_RAW` and nothing else: no promiscuous mode, no address on the link.
+
+pub mod filter;
+mod groups;
+mod packet;
+
+use std::cell::Cell;
+use std::io;
+use std::net::Ipv6Addr;
+use std::task::{Context, Poll};
+
+use ferrolb_core::announce::{Cover, LinkIndex};
+
+use groups::Groups;
+use packet::PacketSocket;
+
+/// The longest frame that is read: an ARP frame has 42 bytes, 60 with padding; a neighbour solicitation has 86, and more
+/// with options that nobody needs.
+pub const FRAME: usize = 512;
+
+/// Where frames come from and go to: a link, or in tests a pair of queues.
+pub trait Port {
+    /// Reads one frame into `buffer`; its length, cut to the buffer's.
+    ///
+    /// # Errors
+    /// What the kernel reports: `ENETDOWN` when the link goes down, for example.
+    fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Sends one whole frame, without waiting.
+    ///
+    /// # Errors
+    /// What the kernel reports: `ENOBUFS` when a queue is full, for example.
+    fn send(&self, frame: &[u8]) -> io::Result<()>;
+
+    /// From now on, only frames that concern these prefixes are received.
+    ///
+    /// # Errors
+    /// What the kernel reports.
+    fn narrow(&mut self, cover: &Cover) -> io::Result<()>;
+
+    /// Listens to a multicast group, and tells switches so (MLD); harmless where that is done already.
+    ///
+    /// # Errors
+    /// What the kernel reports: `ENODEV` when the link has no IPv6, for example.
+    fn join(&mut self, group: Ipv6Addr) -> io::Result<()>;
+
+    /// No longer listens to it.
+    fn leave(&mut self, group: Ipv6Addr);
+}
+
+/// Opens ports: the real network, or a test's.
+pub trait Datalink {
+    /// What it opens.
+    type Port: Port;
+
+    /// Opens a port on `link`, for what concerns `cover`.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_NET_RAW`; `ENODEV` or `ENXIO` when the link has just gone.
+    fn open(&self, link: LinkIndex, cover: &Cover) -> io::Result<Self::Port>;
+}
+
+/// The kernel's packet sockets, in the network namespace of the calling thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PacketSockets;
+
+impl Datalink for PacketSockets {
+    type Port = LinkSocket;
+
+    fn open(&self, link: LinkIndex, cover: &Cover) -> io::Result<LinkSocket> {
+        LinkSocket::open(link, cover)
+    }
+}
+
+/// The sockets of one link.
+#[derive(Debug)]
+pub struct LinkSocket {
+    link: LinkIndex,
+    arp: PacketSocket,
+    /// Only while it is needed: it sees all IPv6 traffic of the node go past its filter.
+    ndp: Option<PacketSocket>,
+    groups: Groups,
+    /// Whether NDP is looked at first: they take turns, so that neither keeps the other from being heard.
+    ndp_first: Cell<bool>,
+}
+
+impl LinkSocket {
+    fn open(link: LinkIndex, cover: &Cover) -> io::Result<Self> {
+        Ok(LinkSocket {
+            link,
+            arp: PacketSocket::open(link, libc::ETH_P_ARP, &filter::arp(&cover.v4))?,
+            ndp: ndp(link, cover)?,
+            groups: Groups::new(link),
+            ndp_first: Cell::new(false),
+        })
+    }
+}
+
+fn ndp(link: LinkIndex, cover: &Cover) -> io::Result<Option<PacketSocket>> {
+    let open = || PacketSocket::open(link, libc::ETH_P_IPV6, &filter::ndp(&cover.v6));
+    (!cover.v6.is_empty()).then(open).transpose()
+}
+
+impl Port for LinkSocket {
+    fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let ndp_first = self.ndp_first.get();
+        let order = if ndp_first {
+            [self.ndp.as_ref(), Some(&self.arp)]
+        } else {
+            [Some(&self.arp), self.ndp.as_ref()]
+        };
+        for (place, socket) in order.into_iter().enumerate() {
+            if let Some(Poll::Ready(received)) = socket.map(|socket| socket.poll_receive(context, buffer)) {
+                self.ndp_first.set((place == 0) != ndp_first);
+                return Poll::Ready(received);
+            }
+        }
+        Poll::Pending
+    }
+
+    fn send(&self, frame: &[u8]) -> io::Result<()> {
+        // A packet socket that is bound to a link sends whole frames of any type there.
+        self.arp.send(frame)
+    }
+
+    fn narrow(&mut self, cover: &Cover) -> io::Result<()> {
+        self.arp.narrow(&filter::arp(&cover.v4))?;
+        match &self.ndp {
+            Some(ndp) if !cover.v6.is_empty() => ndp.narrow(&filter::ndp(&cover.v6))?,
+            _ => self.ndp = ndp(self.link, cover)?,
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, group: Ipv6Addr) -> io::Result<()> {
+        self.groups.join(group)?;
+        // The join above makes the kernel tell switches, and opens the filter of the network card. Some drivers need to
+        // be told by the packet socket too (packet(7), PACKET_ADD_MEMBERSHIP).
+        self.arp.add_membership(self.link, ferrolb_core::wire::ndp::group_mac(group))
+    }
+
+    fn leave(&mut self, group: Ipv6Addr) {
+        self.groups.leave(group);
+        self.arp.drop_membership(self.link, ferrolb_core::wire::ndp::group_mac(group));
+    }
+}
