@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::complaint::Complaint;
-use super::objects::{Objects, Reader, Stored};
+use super::objects::{Objects, Reader, Stored, Touched};
 use super::plan::{self, News, Write};
 use super::queue::{Fault, Queue};
 use super::writer::{Done, Failed, Writer};
@@ -116,9 +116,25 @@ impl Keeper {
         services.into_iter().for_each(|service| self.queue.touch(service, now));
     }
 
+    /// Looks through all that is announced and stored: at first, and after a list. Only what is to be written is queued, as ten
+    /// thousand names of Services are much.
+    fn review(&mut self, now: Duration) {
+        let Some(shown) = self.knows().cloned() else { return };
+        for (service, interfaces) in &shown.announced {
+            if plan::next(Some(interfaces), &self.objects.of(service)).is_some() {
+                self.queue.touch((**service).clone(), now);
+            }
+        }
+        for service in self.objects.services().filter(|service| !shown.announced.contains_key(*service)) {
+            self.queue.touch(service.clone(), now);
+        }
+    }
+
     fn see(&mut self, seen: Seen<Stored>, now: Duration) {
-        let touched = self.objects.see(seen, now);
-        self.touch(touched, now);
+        match self.objects.see(seen, now) {
+            Touched::Any => self.review(now),
+            Touched::These(services) => self.touch(services, now),
+        }
     }
 
     fn settle(&mut self, now: Duration) {
@@ -128,16 +144,13 @@ impl Keeper {
 
     fn show(&mut self, shown: Option<Arc<Shown>>, now: Duration) {
         let Some(shown) = shown else { return };
-        let touched: Vec<ServiceKey> = match &self.shown {
-            Some(before) => plan::differing(before, &shown).map(|key| (**key).clone()).collect(),
-            // Also those that are no longer announced.
-            None => {
-                let now = shown.announced.keys().map(|key| &**key);
-                self.objects.services().chain(now).cloned().collect()
+        match self.shown.replace(shown.clone()) {
+            Some(before) if self.objects.listed => {
+                plan::differing(&before, &shown)
+                    .for_each(|service| self.queue.touch((**service).clone(), now));
             }
-        };
-        self.shown = Some(shown);
-        self.touch(touched, now);
+            _ => self.review(now),
+        }
     }
 
     fn wrote(&mut self, service: ServiceKey, outcome: Result<Done, Failed>, now: Duration) {
@@ -228,4 +241,62 @@ fn lacks(node: &str, interfaces: &BTreeSet<String>) -> String {
          with spec.nodeSelectors",
         named.join(", ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::{Object, Said};
+    use super::super::queue::Fault;
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(50);
+
+    fn web() -> ServiceKey {
+        ServiceKey::new("shop", "web")
+    }
+
+    fn stored(version: &str, said: Said) -> Stored {
+        let object = Object { name: "l2-a".into(), said, ours: true, ending: false };
+        Stored { service: web(), version: version.to_owned(), object }
+    }
+
+    fn announcing() -> Keeper {
+        let mut keeper = Keeper::default();
+        let shown = Shown { announced: [(Arc::new(web()), Arc::default())].into(), ..Shown::default() };
+        keeper.show(Some(Arc::new(shown)), NOW);
+        assert_eq!(keeper.next(NOW), None, "what is stored is not known yet");
+        keeper.see(Seen::Listed(Vec::new()), NOW);
+        assert_eq!(keeper.next(NOW), Some((web(), Write::Create(Arc::default()))));
+        keeper
+    }
+
+    /// The object is made, the answer to its status is lost, and the watch shows later that it was written.
+    #[test]
+    fn what_the_watch_shows_tells_whether_a_write_was_done() {
+        let mut keeper = announcing();
+        let made = Some(Box::new(stored("7", Said::Incomplete)));
+        let lost = Failed { why: "lost".to_owned(), fault: Fault::All, made };
+        keeper.wrote(web(), Err(lost), NOW);
+        keeper.see(Seen::Applied(stored("8", Said::On(Arc::default()))), NOW);
+        let later = keeper.wakes(NOW).expect("it is to be tried again");
+        assert_eq!(keeper.next(later), None, "it is written already");
+    }
+
+    #[test]
+    fn nothing_is_told_before_it_is_known_what_is_stored() {
+        let uid: super::super::UidOf = Arc::new(|_| None);
+        let mut keeper = Keeper::default();
+        let shown = Shown { announced: [(Arc::new(web()), Arc::default())].into(), ..Shown::default() };
+        keeper.show(Some(Arc::new(shown)), NOW);
+        assert_eq!(keeper.take_news("n1", &uid), []);
+        keeper.see(Seen::Listed(vec![stored("7", Said::On(Arc::default()))]), NOW);
+        assert_eq!(keeper.take_news("n1", &uid), [], "it was told before the restart");
+        assert_eq!(keeper.next(NOW), None);
+    }
+
+    #[test]
+    fn not_all_of_many_interfaces_are_named() {
+        let words = lacks("n1", &(0..12).map(|number| format!("eth{number:02}")).collect());
+        assert!(words.contains("\"eth09\" and 2 more)") && !words.contains("eth10"), "{words}");
+    }
 }

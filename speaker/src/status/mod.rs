@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Three tasks in one, each with its own pauses. They are told by watch channels, so a slow API server never holds up whoever
-//! tells: what was not written yet is forgotten for what is so by then. What to write is decided by [`plan`](self) from what is
+//! tells: what was not written yet is forgotten for what is so by then. What to write is decided by `plan` from what is
 //! so and what is stored, so a restart, a lost answer or an edit by hand all come to the same end, and a steady state
 //! writes nothing.
 //!

@@ -130,6 +130,14 @@ struct Entry {
     settling: Option<Box<Settling<Stored>>>,
 }
 
+/// For which Services something changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Touched {
+    /// For any, after a list.
+    Any,
+    These(Vec<ServiceKey>),
+}
+
 /// All of them, by Service.
 #[derive(Debug, Default)]
 pub(crate) struct Objects {
@@ -157,14 +165,17 @@ impl Objects {
         self.of.keys()
     }
 
-    /// Takes what the watch shows; returns the Services for which something changed.
-    pub(crate) fn see(&mut self, seen: Seen<Stored>, now: Duration) -> Vec<ServiceKey> {
-        match seen {
+    /// Takes what the watch shows.
+    pub(crate) fn see(&mut self, seen: Seen<Stored>, now: Duration) -> Touched {
+        Touched::These(match seen {
             Seen::Failing => Vec::new(),
             Seen::Applied(stored) => self.apply(stored, now),
             Seen::Deleted(stored) => self.forget(&stored.service, &stored.object.name).into_iter().collect(),
-            Seen::Listed(all) => self.list(all, now),
-        }
+            Seen::Listed(all) => {
+                self.list(all, now);
+                return Touched::Any;
+            }
+        })
     }
 
     fn apply(&mut self, stored: Stored, now: Duration) -> Vec<ServiceKey> {
@@ -180,7 +191,7 @@ impl Objects {
         let service = stored.service.clone();
         let Some(entry) = self.find(&service, &stored.object.name) else {
             let entry = Entry { object: stored.object, settling: None };
-            self.of.entry(service.clone()).or_default().push(entry);
+            self.add(service.clone(), entry);
             touched.push(service);
             return touched;
         };
@@ -202,25 +213,20 @@ impl Objects {
         touched
     }
 
-    fn list(&mut self, all: Vec<Stored>, now: Duration) -> Vec<ServiceKey> {
+    fn list(&mut self, all: Vec<Stored>, now: Duration) {
         self.listed = true;
-        let there: BTreeSet<Box<str>> = all.iter().map(|stored| stored.object.name.clone()).collect();
-        let mut touched = Vec::new();
-        self.of.retain(|service, entries| {
-            let before = entries.len();
+        let mut there: Vec<&str> = all.iter().map(|stored| &*stored.object.name).collect();
+        there.sort_unstable();
+        self.of.retain(|_, entries| {
             entries.retain_mut(|entry| {
-                there.contains(&entry.object.name)
+                there.binary_search(&&*entry.object.name).is_ok()
                     || entry.settling.as_mut().is_some_and(|settling| !settling.miss(now))
             });
-            if entries.len() < before {
-                touched.push(service.clone());
-            }
             !entries.is_empty()
         });
         for stored in all {
-            touched.extend(self.apply(stored, now));
+            self.apply(stored, now);
         }
-        touched
     }
 
     /// A write about this Service begins. It ends with [`Objects::written`], [`Objects::deleted`] or [`Objects::unsure`].
@@ -240,7 +246,7 @@ impl Objects {
         let settling = Some(Box::new(settling));
         match self.find(&service, &object.name) {
             Some(entry) => *entry = Entry { object, settling },
-            None => self.of.entry(service).or_default().push(Entry { object, settling }),
+            None => self.add(service, Entry { object, settling }),
         }
     }
 
@@ -279,6 +285,11 @@ impl Objects {
         let has = |entries: &Vec<Entry>| entries.iter().any(|entry| &*entry.object.name == name);
         let service = self.of.iter().find(|(_, entries)| has(entries))?.0.clone();
         self.forget(&service, name)
+    }
+
+    fn add(&mut self, service: ServiceKey, entry: Entry) {
+        // There is one, mostly; a list that grows by itself begins with room for four.
+        self.of.entry(service).or_insert_with(|| Vec::with_capacity(1)).push(entry);
     }
 
     fn find(&mut self, service: &ServiceKey, name: &str) -> Option<&mut Entry> {
@@ -391,16 +402,22 @@ mod tests {
         let mut objects = Objects::default();
         assert!(!objects.listed);
         let (a, b) = (read("l2-a", "1", "web", &whole(&[])), read("l2-b", "1", "other", &json!({})));
-        let touched = objects.see(Seen::Listed(vec![a.clone(), b.clone()]), NOW);
+        assert_eq!(objects.see(Seen::Listed(vec![a.clone(), b.clone()]), NOW), Touched::Any);
         assert!(objects.listed);
-        assert_eq!(touched, [web(), b.service.clone()]);
-        assert_eq!(objects.see(Seen::Listed(vec![a.clone(), b.clone()]), NOW), [], "the same again");
-        assert_eq!(objects.see(Seen::Listed(vec![a.clone()]), NOW), [b.service]);
+        assert_eq!(objects.services().collect::<Vec<_>>(), [&b.service, &web()]);
+        assert_eq!(objects.see(Seen::Applied(a.clone()), NOW), these(&[]), "the same again");
+        objects.see(Seen::Listed(vec![a.clone()]), NOW);
+        assert_eq!(objects.services().collect::<Vec<_>>(), [&web()]);
         // Somebody relabels it.
         let relabelled = read("l2-a", "2", "other", &whole(&[]));
-        assert_eq!(objects.see(Seen::Applied(relabelled.clone()), NOW), [web(), relabelled.service.clone()]);
-        assert_eq!(objects.see(Seen::Deleted(a), NOW), [relabelled.service]);
+        let both = these(&[web(), relabelled.service.clone()]);
+        assert_eq!(objects.see(Seen::Applied(relabelled.clone()), NOW), both);
+        assert_eq!(objects.see(Seen::Deleted(a), NOW), these(&[relabelled.service]));
         assert_eq!(objects.services().count(), 0);
+    }
+
+    fn these(services: &[ServiceKey]) -> Touched {
+        Touched::These(services.to_vec())
     }
 
     #[test]
@@ -410,13 +427,13 @@ mod tests {
         let written = read("l2-a", "8", "web", &whole(&[]));
         objects.written(written.clone(), NOW);
         // The watch shows the object as it was made, without a status; and a list from before is without it.
-        assert_eq!(objects.see(Seen::Applied(read("l2-a", "7", "web", &json!({}))), NOW), []);
-        assert_eq!(objects.see(Seen::Listed(Vec::new()), NOW), []);
+        assert_eq!(objects.see(Seen::Applied(read("l2-a", "7", "web", &json!({}))), NOW), these(&[]));
+        objects.see(Seen::Listed(Vec::new()), NOW);
         assert_eq!(objects.of(&web()), std::slice::from_ref(&written.object));
-        assert_eq!(objects.see(Seen::Applied(written), NOW), []);
+        assert_eq!(objects.see(Seen::Applied(written), NOW), these(&[]));
         // From then on the watch counts again.
         let edited = read("l2-a", "9", "web", &json!({}));
-        assert_eq!(objects.see(Seen::Applied(edited.clone()), NOW), [web()]);
+        assert_eq!(objects.see(Seen::Applied(edited.clone()), NOW), these(&[web()]));
         assert_eq!(objects.of(&web()), [edited.object]);
         assert_eq!(objects.settle(LATER), []);
     }
@@ -455,7 +472,7 @@ mod tests {
         let mut objects = Objects::default();
         objects.written(read("l2-a", "8", "web", &json!({})), NOW);
         let done = read("l2-a", "9", "web", &whole(&[]));
-        assert_eq!(objects.see(Seen::Applied(done.clone()), NOW), []);
+        assert_eq!(objects.see(Seen::Applied(done.clone()), NOW), these(&[]));
         objects.unsure(&web(), NOW);
         assert_eq!(objects.of(&web()), [done.object]);
         // The watch is stuck: the result is all that is known.

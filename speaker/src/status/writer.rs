@@ -122,8 +122,13 @@ impl Writer {
             "interfaces": if interfaces.is_empty() { Value::Null } else { interfaces.into() },
         }});
         let object = self.patch::<ServiceL2Status>(&name, "status", &patch, FIELD_MANAGER).await?;
-        let right = |object: &Object| matches!(&object.said, Said::On(is) if is == on);
-        self.as_wanted(self.read(object), right)
+        let mut stored = self.read(object);
+        let right = stored.object.said == Said::On(on.clone());
+        if right {
+            // The same set, kept once.
+            stored.object.said = Said::On(on.clone());
+        }
+        self.as_wanted(stored, |_| right)
     }
 
     /// Deletes a `ServiceL2Status`; one that is not there is deleted already.
