@@ -160,3 +160,24 @@ fn links_change_in_all_ways_under_a_stream_of_requests() {
         node.tell(Order::End);
     });
 }
+
+#[test]
+fn events_that_the_kernel_drops_are_survived_and_counted() {
+    if enter_namespace().is_none() {
+        return;
+    }
+    on_this_thread(async {
+        let node = Node::start();
+        let handle = netlink();
+        let tap = Tap::on(client(&handle).await);
+        node.tell(Order::AwaitReady);
+        node.tell(Order::Elect("node-1"));
+        round(&tap, NODE);
+        node.tell(Order::Storm);
+        let other = Mac([0x02, 0, 0, 0, 0, 0x55]);
+        node.tell(Order::Mac(other));
+        round(&tap, other);
+        assert_eq!(tap.ask(&request(VIP)), request(VIP).answer(other));
+        node.tell(Order::End);
+    });
+}

@@ -48,6 +48,8 @@ pub(crate) enum Order {
     /// Makes the cable anew, with the index that it had.
     PlugAgain,
     Rename(&'static str),
+    /// Changes the link so often that the kernel drops events about it, while nobody reads them.
+    Storm,
     /// Adds an address of the node to the cable's end, or removes it.
     Address(bool),
     /// Makes a bridge of this MAC and puts the cable's end into it, or takes it out and the bridge away.
@@ -162,6 +164,22 @@ pub(crate) async fn node(
                 let veth = LinkVeth::new("lan", "out").index(lan.0).build();
                 handle.link().add(veth).execute().await.unwrap();
                 connect(&handle, &client).await;
+            }
+            Order::Storm => {
+                let namespace = this_namespace();
+                let storm = std::thread::spawn(move || {
+                    nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+                    on_this_thread(async {
+                        let handle = netlink();
+                        for number in 0..1000 {
+                            change(&handle, lan, |link| link.mtu(1400 + number % 2)).await;
+                        }
+                    });
+                });
+                // The speaker shares this thread, so it stands still meanwhile.
+                storm.join().unwrap();
+                let overrun = || !shown(&metrics).contains("netlink_overruns_total 0");
+                wait_until("an overrun", overrun).await;
             }
             Order::Rename(name) => {
                 // A link that is up can be renamed since Linux 6.2.
