@@ -12,6 +12,7 @@ mod interfaces;
 mod nodes;
 mod one_address;
 mod preferences;
+mod proxy;
 mod service_selectors;
 mod stage;
 #[path = "../support/mod.rs"]
