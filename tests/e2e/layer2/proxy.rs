@@ -33,7 +33,8 @@ impl Stopped {
         let all = process::in_namespaces(&BTreeSet::from([inode]));
         let proxy = all.into_iter().find(|pid| process::command_line(*pid).contains("kube-proxy"));
         let pid = Pid::from_raw(proxy.ok_or_else(|| LabError::State(format!("no kube-proxy on {node}")))?);
-        kill(pid, Signal::SIGSTOP).map_err(|error| LabError::State(format!("stopping kube-proxy: {error}")))?;
+        kill(pid, Signal::SIGSTOP)
+            .map_err(|error| LabError::State(format!("stopping kube-proxy: {error}")))?;
         Ok(Stopped(pid))
     }
 }
