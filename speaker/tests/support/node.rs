@@ -196,7 +196,7 @@ pub(crate) async fn node(
                 change(&handle, lan, |link| link.controller(bridge.0)).await;
             }
             Order::Enslave(None) => {
-                change(&handle, lan, |link| link.nocontroller()).await;
+                change(&handle, lan, rtnetlink::LinkMessageBuilder::nocontroller).await;
                 let bridge = find(&handle, "br0").await;
                 handle.link().del(bridge.0).execute().await.unwrap();
             }
