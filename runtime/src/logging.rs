@@ -1,7 +1,8 @@
 //! The log: to standard error, as text or JSON.
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{CommonArgs, LogFormat};
 
@@ -11,11 +12,15 @@ use crate::args::{CommonArgs, LogFormat};
 /// When `--log-level` is no filter.
 pub(crate) fn init(args: &CommonArgs) -> Result<(), ParseError> {
     // kube logs each failed request as an error; whoever made the request says it in better words.
-    let filter = EnvFilter::try_new(format!("{},kube_client::client::builder=off", args.log_level))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = args.log_level.parse::<Targets>()?.with_target("kube_client::client::builder", LevelFilter::OFF);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
     match args.log_format {
-        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => {
+            let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            registry.with(layer.with_ansi(ansi)).init();
+        }
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
     }
     Ok(())
 }
