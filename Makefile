@@ -5,7 +5,7 @@
 RUST := 1.95
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check unit e2e deny setup image crds figures bench bench-allocation soak toolchain
+.PHONY: help demo test test-full check unit e2e deny setup image crds figures bench bench-allocation bench-layer2 soak toolchain
 
 help:
 	@echo 'make demo       a Kubernetes cluster on this machine, FerroLB in it, and a Service that answers'
@@ -19,6 +19,9 @@ help:
 	@echo 'make bench      what one allocation and one plan cost, without a cluster'
 	@echo 'make bench-allocation'
 	@echo '                the controller with 10,000 Services, measured (SERVICES=N ROUNDS=N)'
+	@echo 'make bench-layer2'
+	@echo '                the speaker: answers a second, latency, a flood, memory, measured'
+	@echo '                (SERVICES=N ROUNDS=N; SERVICES=500 ROUNDS=2 takes two minutes)'
 
 demo: toolchain setup
 	@echo 'building the lab …'
@@ -63,6 +66,12 @@ bench-allocation: toolchain setup
 	@$${CARGO_TARGET_DIR:-target}/measure/lab --name bench bench allocation \
 	  $(if $(SERVICES),--services $(SERVICES)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	  --json $${CARGO_TARGET_DIR:-target}/bench/allocation.jsonl
+
+bench-layer2: toolchain setup
+	@cargo build --locked --profile measure -p ferrolb-tests --bin lab
+	@$${CARGO_TARGET_DIR:-target}/measure/lab --name bench bench layer2 \
+	  $(if $(SERVICES),--services $(SERVICES)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY)) \
+	  --json $${CARGO_TARGET_DIR:-target}/bench/layer2.jsonl
 
 bench: toolchain
 	cargo bench --quiet --locked -p ferrolb-core --bench allocation

@@ -68,12 +68,7 @@ async fn measure(
     let controller = launch.start()?;
     rest::ready(&controller).await?;
     let mut report = Report::default();
-    report.tell(
-        "cores of this machine",
-        std::thread::available_parallelism().map_or(0.0, |n| n.get() as f64),
-        "",
-    );
-    report.tell("its load average before (1 min)", load(), "");
+    machine(&mut report);
     rest::memory(&mut report, &controller, "idle", 12.0);
 
     progress.say(&format!("one by one: {} Services, and as many for the floor", options.rounds));
@@ -143,6 +138,13 @@ async fn many(
     Ok(())
 }
 
+/// On what it is measured.
+pub(super) fn machine(report: &mut Report) {
+    let cores = std::thread::available_parallelism().map_or(0.0, |n| n.get() as f64);
+    report.tell("cores of this machine", cores, "");
+    report.tell("its load average before (1 min)", load(), "");
+}
+
 /// How many processes were waiting to run of late: what others do on this machine is in the figures too.
 fn load() -> f64 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -164,7 +166,8 @@ fn create_pool(plane: &Plane) -> Result<(), LabError> {
     process::run(plane.lab.kubectl().args(["apply", "-f"]).arg(&file)).map(|_| ())
 }
 
-async fn interrupted() {
+/// Returns when this process is asked to end.
+pub(super) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(mut terminate), Ok(mut interrupt)) => {

@@ -146,7 +146,11 @@ pub async fn delete_all(server: &Server, controller: &Program) -> Result<Duratio
 }
 
 /// Does something `count` times by [`WRITERS`] writers; returns how long it took and when it ended.
-async fn side_by_side<F, R>(server: Server, count: usize, act: F) -> Result<(Duration, Instant), LabError>
+pub(super) async fn side_by_side<F, R>(
+    server: Server,
+    count: usize,
+    act: F,
+) -> Result<(Duration, Instant), LabError>
 where
     F: Fn(Server, usize) -> R + Clone + Send + 'static,
     R: Future<Output = Result<(), LabError>> + Send + 'static,

@@ -101,6 +101,24 @@ impl Server {
         self.send("writing a status", request).await.map(|_| ())
     }
 
+    /// Creates an object in the list at this path, as in `/api/v1/nodes`.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn create_at(&self, list: &str, object: &Value) -> Result<(), LabError> {
+        let request = Request::new(list).create(&PostParams::default(), object.to_string().into_bytes());
+        self.send(&format!("creating in {list}"), request).await.map(|_| ())
+    }
+
+    /// Changes an object in the list at this path, by a merge patch.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn merge_at(&self, list: &str, name: &str, patch: &Value) -> Result<(), LabError> {
+        let request = Request::new(list).patch(name, &PatchParams::default(), &Patch::Merge(patch));
+        self.send(&format!("changing {name} in {list}"), request).await.map(|_| ())
+    }
+
     /// The Services that there are, by name, with their first address; and the list's version.
     ///
     /// # Errors

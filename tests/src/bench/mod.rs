@@ -5,6 +5,7 @@
 //!      ├─ one_by_one   create to EXTERNAL-IP, beside the floor: the least that any controller could do
 //!      ├─ bulk         many Services by many writers, and their deletion
 //!      └─ rest         memory, a restart, and what is written while nothing happens
+//!   layer2: the same, the real speaker on a client, and a generator of frames on another ──► Report
 //!   lean               requests and a watch that cost this process as little as can be
 //!   counters           what the API server says that it was asked
 //! ```
@@ -14,9 +15,11 @@
 pub mod allocation;
 pub mod bulk;
 pub mod counters;
+pub mod layer2;
 pub mod lean;
 pub mod one_by_one;
 pub mod report;
 pub mod rest;
 
 pub use allocation::{Options, allocation};
+pub use layer2::layer2;

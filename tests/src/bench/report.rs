@@ -1,5 +1,6 @@
 //! Figures, each beside its goal.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::time::Duration;
 
@@ -14,8 +15,17 @@ pub struct Figure {
     pub value: f64,
     /// Of what.
     pub unit: &'static str,
-    /// It is to be at most that.
-    pub goal: Option<f64>,
+    /// What it is to be.
+    pub goal: Option<Goal>,
+}
+
+/// What a figure is to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Goal {
+    /// At most that.
+    AtMost(f64),
+    /// At least that.
+    AtLeast(f64),
 }
 
 /// All figures of a run, in the order in which they were measured.
@@ -32,15 +42,24 @@ impl Report {
 
     /// A figure that is to be at most `goal`.
     pub fn at_most(&mut self, what: impl Into<String>, value: f64, unit: &'static str, goal: f64) {
-        self.figures.push(Figure { what: what.into(), value, unit, goal: Some(goal) });
+        self.figures.push(Figure { what: what.into(), value, unit, goal: Some(Goal::AtMost(goal)) });
+    }
+
+    /// A figure that is to be at least `goal`.
+    pub fn at_least(&mut self, what: impl Into<String>, value: f64, unit: &'static str, goal: f64) {
+        self.figures.push(Figure { what: what.into(), value, unit, goal: Some(Goal::AtLeast(goal)) });
     }
 
     /// The figures as JSON, one a line.
     pub fn json_lines(&self) -> String {
         let lines = self.figures.iter().map(|figure| {
             let Figure { what, value, unit, goal } = figure;
-            json!({"figure": what, "value": value, "unit": unit, "goal": goal, "met": figure.met()})
-                .to_string()
+            let (bound, goal) = goal.map(Goal::parts).unzip();
+            json!({
+                "figure": what, "value": value, "unit": unit,
+                "bound": bound, "goal": goal, "met": figure.met(),
+            })
+            .to_string()
                 + "\n"
         });
         lines.collect()
@@ -50,7 +69,20 @@ impl Report {
 impl Figure {
     /// Whether the goal is met; `None` without a goal.
     pub fn met(&self) -> Option<bool> {
-        self.goal.map(|goal| self.value <= goal)
+        self.goal.map(|goal| match goal {
+            Goal::AtMost(most) => self.value <= most,
+            Goal::AtLeast(least) => self.value >= least,
+        })
+    }
+}
+
+impl Goal {
+    /// The kind of bound, and the bound.
+    fn parts(self) -> (&'static str, f64) {
+        match self {
+            Goal::AtMost(most) => ("at most", most),
+            Goal::AtLeast(least) => ("at least", least),
+        }
     }
 }
 
@@ -62,7 +94,8 @@ impl fmt::Display for Report {
             write!(f, "{what:width$}  {:>10} {unit:<3}", short(*value))?;
             if let Some(goal) = goal {
                 let verdict = if figure.met() == Some(true) { "met" } else { "MISSED" };
-                write!(f, "  goal {:>6}  {verdict}", short(*goal))?;
+                let (bound, goal) = goal.parts();
+                write!(f, "  goal {bound:>8} {:>6}  {verdict}", short(goal))?;
             }
             writeln!(f)?;
         }
@@ -81,6 +114,11 @@ fn short(value: f64) -> String {
     }
 }
 
+/// In microseconds.
+pub fn microseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
 /// In milliseconds.
 pub fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
@@ -91,10 +129,10 @@ pub fn megabytes(kib: u64) -> f64 {
     kib as f64 * 1024.0 / 1e6
 }
 
-/// The value below which `percent` of `times` lie (nearest rank); zero if there are none.
-pub fn percentile(times: &[Duration], percent: usize) -> Duration {
-    let mut sorted = times.to_vec();
-    sorted.sort_unstable();
+/// The value below which `percent` of `values` lie (nearest rank); zero if there are none.
+pub fn percentile<T: Copy + PartialOrd + Default>(values: &[T], percent: usize) -> T {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(|a, b| a.partial_cmp(b).unwrap_or(Ordering::Equal));
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }
@@ -109,7 +147,8 @@ mod tests {
         assert_eq!(percentile(&times, 50), Duration::from_millis(100));
         assert_eq!(percentile(&times, 99), Duration::from_millis(198));
         assert_eq!(percentile(&times[..1], 99), Duration::from_millis(200));
-        assert_eq!(percentile(&[], 50), Duration::ZERO);
+        assert_eq!(percentile::<Duration>(&[], 50), Duration::ZERO);
+        assert_eq!(percentile(&[0.5, -1.5, 2.0], 50), 0.5, "a difference may be below zero");
     }
 
     #[test]
@@ -118,13 +157,22 @@ mod tests {
         report.tell("taken", 12.345, "ms");
         report.at_most("kept", 1.0, "s", 1.0);
         report.at_most("exceeded", 1.5, "s", 1.0);
+        report.at_least("reached", 0.7, "", 0.7);
+        report.at_least("not reached", 0.69, "", 0.7);
         let text = report.to_string();
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].contains("12.3 ms") && !lines[0].contains("goal"), "{text}");
         assert!(lines[1].ends_with("met") && lines[2].ends_with("MISSED"), "{text}");
+        assert!(lines[3].ends_with("met") && lines[4].ends_with("MISSED"), "{text}");
         let first = report.json_lines().lines().next().unwrap().to_owned();
         let first: serde_json::Value = serde_json::from_str(&first).unwrap();
         assert_eq!(first["figure"], "taken");
         assert_eq!(first["met"], serde_json::Value::Null);
+        let last: serde_json::Value =
+            serde_json::from_str(report.json_lines().lines().last().unwrap()).unwrap();
+        assert_eq!(
+            (&last["bound"], &last["goal"], &last["met"]),
+            (&"at least".into(), &0.7.into(), &false.into())
+        );
     }
 }

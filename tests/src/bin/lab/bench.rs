@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use ferrolb_tests::bench::{self, Options};
+use ferrolb_tests::bench::{self, layer2};
 use ferrolb_tests::lab::LabError;
 
 /// What can be measured.
@@ -24,16 +24,45 @@ pub(crate) enum What {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// The speaker: answers a second, latency, a flood, the first frame, memory, what it costs at rest
+    Layer2 {
+        /// How many Services there are at the end; 0 leaves out all that needs many
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(0..=60_000))]
+        services: u32,
+        /// How many rounds whoever is compared is asked in turn
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+        /// Measure this part alone; may be given several times
+        #[arg(long, value_enum, value_name = "NAME")]
+        only: Vec<layer2::Part>,
+        /// A folder of ready FerroLB programs, instead of building them
+        #[arg(long, env = "FERROLB_PROGRAMS", value_name = "DIR")]
+        programs: Option<PathBuf>,
+        /// One more flag of the speaker, as in --speaker-flag=--log-level=debug; may be given several times
+        #[arg(long = "speaker-flag", value_name = "FLAG", allow_hyphen_values = true)]
+        flags: Vec<String>,
+        /// Write the figures to this file too, one JSON object a line
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
 }
 
 /// Measures, and prints the figures.
 pub(crate) fn bench(name: &str, what: What, lab_program: &Path) -> Result<(), LabError> {
-    let What::Allocation { services, rounds, programs, json } = what;
-    let options = Options { services: services as usize, rounds: rounds as usize, programs };
     // With threads: the writers, the watch and the floor are to stand in nobody's way.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| LabError::State(error.to_string()))?;
-    let report = runtime.block_on(bench::allocation(name, &options, lab_program))?;
+    let (report, json) = match what {
+        What::Allocation { services, rounds, programs, json } => {
+            let options = bench::Options { services: services as usize, rounds: rounds as usize, programs };
+            (runtime.block_on(bench::allocation(name, &options, lab_program))?, json)
+        }
+        What::Layer2 { services, rounds, only, programs, flags, json } => {
+            let (services, rounds) = (services as usize, rounds as usize);
+            let options = layer2::Options { services, rounds, only, programs, flags };
+            (runtime.block_on(bench::layer2(name, &options, lab_program))?, json)
+        }
+    };
     println!("{report}");
     if let Some(file) = json {
         if let Some(folder) = file.parent() {
