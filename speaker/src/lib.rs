@@ -31,7 +31,7 @@ mod wiring;
 use std::time::Duration;
 
 use ferrolb_runtime::{ClientError, Context, Events};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub use args::Args;
 
@@ -40,9 +40,9 @@ use proxy::{health, strict_arp};
 /// Runs the speaker until the context's shutdown.
 ///
 /// # Errors
-/// When there is no configuration for a client of the API server. A server that does not answer is no
-/// error: it is waited for.
-pub async fn run(context: Context, args: Args) -> Result<(), ClientError> {
+/// When there is no configuration for a client of the API server, or no thread to be had. A server that does not
+/// answer is no error: it is waited for.
+pub async fn run(context: Context, args: Args) -> Result<(), SpeakerError> {
     let client = ferrolb_runtime::client(&args.common).await?;
     let metrics = metrics::Metrics::new(&args.node_name);
     context.register(|registry| metrics.register(registry));
@@ -58,7 +58,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), ClientError> {
     let following = links::follow(args.exclude_interfaces.clone(), found, metrics.clone(), shutdown());
 
     let (told, standings) = mpsc::unbounded_channel();
-    let announcing = announcing::run(announcing::Parts {
+    let parts = announcing::Parts {
         datalink: socket::PacketSockets,
         news: coming,
         links: links.clone(),
@@ -68,7 +68,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), ClientError> {
         ready: context.readiness.token("packet sockets"),
         clock: ferrolb_runtime::now,
         shutdown: shutdown(),
-    });
+    };
 
     let (proxy, health) = watch::channel(health::Health::default());
     let asking = health::follow(health::ADDRESSES.into(), ferrolb_runtime::now, proxy, shutdown());
@@ -106,6 +106,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), ClientError> {
     context.readiness.started();
 
     // Deciding may take a while with many Services; answering must not wait for it, nor for anything else.
+    let answering = apart("announcing", move || announcing::run(parts))?;
     let beside = [
         tokio::spawn(deciding),
         tokio::spawn(following),
@@ -115,7 +116,38 @@ pub async fn run(context: Context, args: Args) -> Result<(), ClientError> {
         tokio::spawn(writing),
         tokio::spawn(feeding),
     ];
-    announcing.await;
+    // An error says that the thread panicked, which ends a release build anyway.
+    let _ = answering.await;
     futures::future::join_all(beside).await;
     Ok(())
+}
+
+/// Runs a future on a thread of its own that waits for the sockets itself: a frame wakes one thread and not two, and
+/// nothing else ever runs there. The result tells when it ended.
+fn apart<F: Future<Output = ()>>(
+    name: &str,
+    body: impl FnOnce() -> F + Send + 'static,
+) -> Result<oneshot::Receiver<()>, SpeakerError> {
+    let (done, ended) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(SpeakerError::Thread)?;
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    let spawned = thread.spawn(move || {
+        runtime.block_on(body());
+        // Whoever waited may be gone.
+        let _ = done.send(());
+    });
+    spawned.map_err(SpeakerError::Thread)?;
+    Ok(ended)
+}
+
+/// Why a speaker cannot run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SpeakerError {
+    /// There is nobody to ask.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Without it nothing would be answered.
+    #[error("cannot start the thread that answers: {0}; raise the limit of threads or files of the container")]
+    Thread(#[source] std::io::Error),
 }
