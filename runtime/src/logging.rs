@@ -12,7 +12,8 @@ use crate::args::{CommonArgs, LogFormat};
 /// When `--log-level` is no filter.
 pub(crate) fn init(args: &CommonArgs) -> Result<(), ParseError> {
     // kube logs each failed request as an error; whoever made the request says it in better words.
-    let filter = args.log_level.parse::<Targets>()?.with_target("kube_client::client::builder", LevelFilter::OFF);
+    let filter =
+        args.log_level.parse::<Targets>()?.with_target("kube_client::client::builder", LevelFilter::OFF);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
     match args.log_format {

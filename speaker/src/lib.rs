@@ -148,6 +148,8 @@ pub enum SpeakerError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// Without it nothing would be answered.
-    #[error("cannot start the thread that answers: {0}; raise the limit of threads or files of the container")]
+    #[error(
+        "cannot start the thread that answers: {0}; raise the limit of threads or files of the container"
+    )]
     Thread(#[source] std::io::Error),
 }

@@ -18,6 +18,7 @@ use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use super::*;
+use crate::report::{Announced, Told};
 
 const LAN: LinkIndex = LinkIndex(2);
 const WAN: LinkIndex = LinkIndex(3);
@@ -138,6 +139,7 @@ fn clock() -> Duration {
 }
 
 struct World {
+    told: RefCell<mpsc::UnboundedReceiver<Told>>,
     network: Network,
     news: mpsc::UnboundedSender<News>,
     links: watch::Sender<Links>,
@@ -149,9 +151,10 @@ struct World {
 /// Runs `test` beside the loop, then asks the loop to end and waits for that.
 fn with_loop<F: Future<Output = ()>>(test: impl FnOnce(Rc<World>) -> F) {
     let (news, coming) = mpsc::unbounded_channel();
-    let (standings, _) = mpsc::unbounded_channel();
+    let (standings, told) = mpsc::unbounded_channel();
     let (links, links_in) = watch::channel(None);
     let world = Rc::new(World {
+        told: RefCell::new(told),
         network: Network::default(),
         news,
         links,
@@ -203,6 +206,24 @@ fn change(address: IpAddr, node: &str) -> Change {
 }
 
 impl World {
+    /// What was told of Services since this was last asked: `name on links`, or what else; `all` once.
+    fn told(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        while let Ok(told) = self.told.borrow_mut().try_recv() {
+            let Told::Of(standing) = told else {
+                words.push("all".to_owned());
+                continue;
+            };
+            let name = &standing.service.key.name;
+            words.push(match standing.state {
+                None => format!("{name} not"),
+                Some(Announced::On(links)) => format!("{name} on {links:?}"),
+                Some(Announced::Lacks(links)) => format!("{name} lacks {links:?}"),
+            });
+        }
+        words
+    }
+
     fn tell(&self, changes: Vec<Change>) {
         self.news.send(News { changes, cover: None }).unwrap();
     }
@@ -467,5 +488,56 @@ fn sockets_are_narrowed_and_groups_joined() {
         world.tell(vec![change(six.into(), "node-2")]);
         settle().await;
         assert_eq!(world.network.0.borrow().joined, []);
+    });
+}
+
+#[test]
+fn the_first_picture_is_told_as_whole_when_elected_and_links_are_known() {
+    with_loop(|world| async move {
+        world.links.send_replace(lan());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.told(), [""; 0], "nothing is known of the election");
+        world.elect("node-1");
+        settle().await;
+        assert_eq!(world.told(), ["web on {}", "all"]);
+    });
+    with_loop(|world| async move {
+        world.elect("node-1");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!world.told().contains(&"all".to_owned()), "nothing is known of the links");
+        world.links.send_replace(lan());
+        settle().await;
+        assert_eq!(world.told(), ["web on {}", "all"]);
+    });
+}
+
+#[test]
+fn how_a_service_stands_is_told_as_it_changes() {
+    with_loop(|world| async move {
+        world.links.send_replace(lan());
+        settle().await;
+        let limited = |names: &[&str]| {
+            let mut change = change(VIP.into(), "node-1");
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            change.ours.as_mut().unwrap().interfaces = Interfaces::Only(names);
+            vec![change]
+        };
+        world.tell(limited(&["dsl", "lan"]));
+        settle().await;
+        assert_eq!(world.told(), [r#"web on {"lan"}"#, "all"]);
+        world.tell(limited(&["dsl"]));
+        settle().await;
+        assert_eq!(world.told().last().unwrap(), r#"web lacks {"dsl"}"#);
+        assert!(!shown(&world.metrics).contains("10.0.0.1"));
+        // The link that it lacks comes.
+        world.links.send_replace(Some([(LAN, link("lan", 1)), (WAN, link("dsl", 1))].into()));
+        settle().await;
+        assert_eq!(world.told(), [r#"web on {"dsl"}"#]);
+        world.links.send_replace(lan());
+        settle().await;
+        assert_eq!(world.told(), [r#"web lacks {"dsl"}"#]);
+        world.elect("node-2");
+        settle().await;
+        assert_eq!(world.told(), ["web not"]);
     });
 }
