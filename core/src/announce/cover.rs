@@ -127,7 +127,13 @@ mod tests {
             let last = first.saturating_add(u128::from(size));
             AddressRange::new(Ipv6Addr::from_bits(first).into(), Ipv6Addr::from_bits(last).into()).unwrap()
         });
-        prop_oneof![four, six]
+        // Crowded ones are joined with what lies between them.
+        let near = (any::<u16>(), 0u32..4).prop_map(|(offset, size)| {
+            let first = u32::from(Ipv4Addr::new(10, 0, 0, 0)) + u32::from(offset % 2048);
+            AddressRange::new(Ipv4Addr::from_bits(first).into(), Ipv4Addr::from_bits(first + size).into())
+                .unwrap()
+        });
+        prop_oneof![four, six, near]
     }
 
     proptest! {

@@ -1,12 +1,14 @@
 //! What holds for any cluster.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::tests::{exists, key, node, pool, service, to_labels};
 use super::*;
 use crate::advertisement::Preference;
+use crate::service::ServiceKey;
 
 const LABELS: [&str; 3] = ["a", "b", "c"];
 
@@ -220,11 +222,22 @@ proptest! {
                         }
                         for candidate in &world.services {
                             elector.set_service(&candidate.key, Some(candidate.service.clone()));
-                            elector.set_endpoints(&candidate.key, candidate.endpoints.clone());
                         }
-                        now.services = world.services.clone();
+                        let known = |key: &Arc<ServiceKey>| now.services.iter().find(|c| c.key == *key);
+                        let endpoints = |key| known(key).map(|c| c.endpoints.clone()).unwrap_or_default();
+                        now.services = world
+                            .services
+                            .iter()
+                            .map(|c| Candidate { endpoints: endpoints(&c.key), ..c.clone() })
+                            .collect();
                     }
-                    _ => {}
+                    _ => {
+                        for candidate in &world.services {
+                            elector.set_endpoints(&candidate.key, candidate.endpoints.clone());
+                            let known = now.services.iter_mut().find(|c| c.key == candidate.key);
+                            known.into_iter().for_each(|c| c.endpoints = candidate.endpoints.clone());
+                        }
+                    }
                 }
                 for change in elector.update() {
                     match change.ours {
