@@ -40,7 +40,7 @@ fn a_link_has_ipv6_once_it_has_a_link_local_address() {
 }
 
 #[test]
-fn each_thing_that_makes_a_link_unusable() {
+fn arp_8_each_thing_that_makes_a_link_unusable() {
     type Break = fn(&mut LinkMessage);
     let breaks: [(&str, Break); 11] = [
         ("down", |m| m.header.flags.remove(LinkFlags::Up)),

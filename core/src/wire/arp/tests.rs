@@ -159,7 +159,7 @@ fn golden_frames_cut_short_are_refused() {
 }
 
 #[test]
-fn each_wrong_field_is_refused_by_its_own_reason() {
+fn arp_1_each_wrong_field_is_refused_by_its_own_reason() {
     let cases: [(&str, usize, &[u8], Refusal); 14] = [
         ("802.1Q tag", 12, &[0x81, 0x00], Refusal::Tagged),
         ("802.1ad tag", 12, &[0x88, 0xa8], Refusal::Tagged),
@@ -184,7 +184,7 @@ fn each_wrong_field_is_refused_by_its_own_reason() {
 }
 
 #[test]
-fn a_tagged_frame_is_refused_even_where_arp_follows_the_tag() {
+fn arp_2_a_tagged_frame_is_refused_even_where_arp_follows_the_tag() {
     let mut frame = question_bytes();
     frame.splice(12..12, [0x81, 0x00, 0x00, 0x07]);
     assert_eq!(Packet::parse(&frame), Err(Refusal::Tagged));
@@ -251,7 +251,7 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_goes_to_one_station_unless_the_address_is_link_local(packet in any_packet(), mac in any_station()) {
+    fn arp_6_an_answer_goes_to_one_station_unless_the_address_is_link_local(packet in any_packet(), mac in any_station()) {
         let answer = packet.answer(mac);
         prop_assert_eq!(answer.source, answer.sender.mac);
         prop_assert_eq!(answer.destination.is_group(), packet.target.ip.is_link_local());
