@@ -37,10 +37,13 @@ pub enum Announced {
     Lacks(Arc<BTreeSet<String>>),
 }
 
+/// So many sets of links are kept to be shared.
+const SETS: usize = 64;
+
 /// An address that the election gives this node.
 #[derive(Debug)]
 struct Ours {
-    announcement: Announcement,
+    announcement: Arc<Announcement>,
     /// The links on which it is announced, by name; none at all while there is no such link.
     links: Arc<BTreeSet<String>>,
 }
@@ -53,6 +56,8 @@ pub struct Report {
     ours: BTreeMap<IpAddr, Ours>,
     /// The addresses of each Service among them.
     services: BTreeMap<Holder, Vec<IpAddr>>,
+    /// Sets of links that were told: there are few, and each is that of many Services.
+    known: BTreeSet<Arc<BTreeSet<String>>>,
     /// Why addresses are not ours any more, until that took effect.
     lost: BTreeMap<IpAddr, Lost>,
 }
@@ -60,7 +65,14 @@ pub struct Report {
 impl Report {
     /// Tells `told` what the API is to show.
     pub fn new(metrics: Metrics, told: mpsc::UnboundedSender<Told>) -> Self {
-        Report { metrics, told, ours: BTreeMap::new(), services: BTreeMap::new(), lost: BTreeMap::new() }
+        Report {
+            metrics,
+            told,
+            ours: BTreeMap::new(),
+            services: BTreeMap::new(),
+            known: BTreeSet::new(),
+            lost: BTreeMap::new(),
+        }
     }
 
     /// The election has given or taken an address; the announcer knows already.
@@ -86,9 +98,12 @@ impl Report {
             self.unlink(service, address);
         }
         for service in &announcement.services {
-            self.services.entry(service.clone()).or_default().push(address);
+            let addresses = self.services.entry(service.clone()).or_default();
+            addresses.reserve_exact(1);
+            addresses.push(address);
         }
-        let links = self.ours.remove(&address).map(|ours| ours.links).unwrap_or_default();
+        let links = self.ours.remove(&address).map(|ours| ours.links);
+        let links = links.unwrap_or_else(|| self.shared(BTreeSet::new()));
         let announced = !links.is_empty();
         if announced {
             self.metrics.announcing(address, &announcement.services);
@@ -126,18 +141,31 @@ impl Report {
     }
 
     fn started(&mut self, address: IpAddr, links: &BTreeSet<&str>) {
+        let names = self.shared(links.iter().map(|name| (*name).to_owned()).collect());
         let Some(ours) = self.ours.get_mut(&address) else { return };
         let services = &ours.announcement.services;
         self.metrics.announcing(address, services);
         let interfaces = links.iter().copied().collect::<Vec<_>>().join(", ");
-        let named = names(services);
+        let named = self::names(services);
         if ours.links.is_empty() {
             let why = format!("first of {} eligible nodes", ours.announcement.eligible);
             tracing::info!(ip = %address, services = named, interfaces, why, "announcing");
         } else {
             tracing::info!(ip = %address, services = named, interfaces, "announcing on other interfaces");
         }
-        ours.links = Arc::new(links.iter().map(|name| (*name).to_owned()).collect());
+        ours.links = names;
+    }
+
+    /// The same set as it is kept already.
+    fn shared(&mut self, links: BTreeSet<String>) -> Arc<BTreeSet<String>> {
+        if let Some(known) = self.known.get(&links) {
+            return known.clone();
+        }
+        let links = Arc::new(links);
+        if self.known.len() < SETS {
+            self.known.insert(links.clone());
+        }
+        links
     }
 
     fn lacking(&self, address: IpAddr) {
@@ -167,26 +195,27 @@ impl Report {
     }
 
     /// Tells how a Service stands. Whether that is new is for the listener to see.
-    fn tell(&self, service: &Holder) {
+    fn tell(&mut self, service: &Holder) {
         let addresses = self.services.get(service).into_iter().flatten();
         let ours: Vec<&Ours> = addresses.filter_map(|address| self.ours.get(address)).collect();
-        let announced: Vec<&&Ours> = ours.iter().filter(|ours| !ours.links.is_empty()).collect();
-        let state = if let [one, more @ ..] = announced.as_slice() {
-            let all = announced.iter().any(|ours| ours.announcement.interfaces == Interfaces::All);
-            Some(Announced::On(match (all, more) {
-                (true, _) => Arc::default(),
-                (false, []) => one.links.clone(),
-                (false, _) => {
-                    Arc::new(announced.iter().flat_map(|ours| ours.links.iter().cloned()).collect())
-                }
-            }))
-        } else {
-            let named = ours.iter().filter_map(|ours| match &ours.announcement.interfaces {
-                Interfaces::Only(names) => Some(names.iter().cloned()),
-                Interfaces::All => None,
-            });
-            (!ours.is_empty()).then(|| Announced::Lacks(Arc::new(named.flatten().collect())))
-        };
+        let announced = || ours.iter().filter(|ours| !ours.links.is_empty());
+        let is_announced = announced().next().is_some();
+        let links: BTreeSet<String> =
+            if announced().any(|ours| ours.announcement.interfaces == Interfaces::All) {
+                BTreeSet::new()
+            } else if is_announced {
+                announced().flat_map(|ours| ours.links.iter().cloned()).collect()
+            } else {
+                let named = ours.iter().filter_map(|ours| match &ours.announcement.interfaces {
+                    Interfaces::Only(names) => Some(names.iter().cloned()),
+                    Interfaces::All => None,
+                });
+                named.flatten().collect()
+            };
+        let elected = !ours.is_empty();
+        let links = self.shared(links);
+        let state =
+            elected.then_some(if is_announced { Announced::On(links) } else { Announced::Lacks(links) });
         // Nobody listens any more when the program ends.
         let _ = self.told.send(Told::Of(Standing { service: service.clone(), state }));
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::selector::Labels;
+use crate::selector::PackedLabels;
 use crate::service::{Role, Service};
 
 /// A Service of ours, as far as answering for its addresses is concerned. A speaker keeps one for each of the cluster,
@@ -15,7 +15,7 @@ pub struct Contender {
     /// `metadata.creationTimestamp` in seconds since 1970.
     pub created: i64,
     /// `metadata.labels`.
-    pub labels: Labels,
+    pub labels: PackedLabels,
     /// `status.loadBalancer.ingress[].ip`, in the order written; the first is hashed.
     pub held: Box<[IpAddr]>,
     /// Whether the status holds entries that are no address, or two of one family.
@@ -31,7 +31,7 @@ impl Default for Contender {
         Contender {
             uid: "".into(),
             created: 0,
-            labels: Labels::new(),
+            labels: PackedLabels::default(),
             held: [].into(),
             held_is_broken: false,
             allocated_from: None,
@@ -47,7 +47,7 @@ impl Contender {
         (service.role == Role::Ours).then(|| Contender {
             uid: uid.into(),
             created: service.created,
-            labels: service.labels,
+            labels: PackedLabels::pack(&service.labels),
             held: service.held.into(),
             held_is_broken: service.held_is_broken,
             allocated_from: service.allocated_from.map(String::into_boxed_str),

@@ -23,7 +23,7 @@ pub struct Change {
     /// The address.
     pub address: IpAddr,
     /// How to answer for it; or why no longer.
-    pub ours: Result<Announcement, Lost>,
+    pub ours: Result<Arc<Announcement>, Lost>,
 }
 
 /// Why this node does not answer for an address for which it did.
@@ -37,15 +37,22 @@ pub enum Lost {
     Released,
 }
 
+/// What is known of one Service.
+#[derive(Clone, Debug, Default)]
+struct Entry {
+    service: Contender,
+    endpoints: Endpoints,
+}
+
 /// Keeps what one node is to answer for.
 #[derive(Clone, Debug)]
 pub struct Elector {
     me: String,
     /// Pools, advertisements and nodes; its Services are those below.
     field: Snapshot,
-    services: BTreeMap<Arc<ServiceKey>, (Contender, Endpoints)>,
+    services: BTreeMap<Arc<ServiceKey>, Box<Entry>>,
     holders: BTreeMap<IpAddr, Vec<Arc<ServiceKey>>>,
-    mine: BTreeMap<IpAddr, Announcement>,
+    mine: BTreeMap<IpAddr, Arc<Announcement>>,
     /// The cover of the pools, and what is mine outside of it.
     inside: Cover,
     outside: BTreeSet<IpAddr>,
@@ -72,7 +79,8 @@ impl Elector {
 
     /// The Service is this now, or gone. Its endpoints stay as they were told.
     pub fn set_service(&mut self, key: &ServiceKey, service: Option<Contender>) {
-        let known = self.services.get_key_value(key).map(|(key, (known, _))| (key.clone(), known.clone()));
+        let known = self.services.get_key_value(key);
+        let known = known.map(|(key, entry)| (key.clone(), entry.service.clone()));
         let key = known.as_ref().map_or_else(|| Arc::new(key.clone()), |(key, _)| key.clone());
         let before = known.map(|(_, known)| known);
         if before == service {
@@ -96,18 +104,19 @@ impl Elector {
             let holders = self.holders.entry(*address).or_default();
             // A status may name an address twice.
             if let Err(at) = holders.binary_search(&key) {
+                holders.reserve_exact(1);
                 holders.insert(at, key.clone());
             }
         }
-        self.services.entry(key).or_default().0 = service;
+        self.services.entry(key).or_default().service = service;
     }
 
     /// Where the Service's endpoints serve now. Nothing, for a Service that is not known.
     pub fn set_endpoints(&mut self, key: &ServiceKey, endpoints: Endpoints) {
-        let Some((service, known)) = self.services.get_mut(key) else { return };
-        if *known != endpoints {
-            *known = endpoints;
-            self.touched.extend(&service.held);
+        let Some(entry) = self.services.get_mut(key) else { return };
+        if entry.endpoints != endpoints {
+            entry.endpoints = endpoints;
+            self.touched.extend(&entry.service.held);
         }
     }
 
@@ -118,7 +127,7 @@ impl Elector {
 
     /// The Service of this name.
     pub fn service(&self, key: &ServiceKey) -> Option<&Contender> {
-        self.services.get(key).map(|(service, _)| service)
+        self.services.get(key).map(|entry| &entry.service)
     }
 
     /// All pools that can be used, and whether there are more.
@@ -167,7 +176,7 @@ impl Elector {
         }
         let mut changes = Vec::new();
         for address in std::mem::take(&mut self.touched) {
-            let ours = self.elect(address);
+            let ours = self.elect(address).map(Arc::new);
             let changed = match &ours {
                 Ok(announcement) => self.mine.get(&address) != Some(announcement),
                 Err(_) => self.mine.contains_key(&address),
@@ -197,8 +206,8 @@ impl Elector {
         let mut why = Lost::Released;
         let mut claims = Vec::with_capacity(holders.len());
         for key in holders.iter().rev() {
-            let Some((service, endpoints)) = self.services.get(key) else { continue };
-            match Claim::of(key, service, endpoints, &self.field) {
+            let Some(entry) = self.services.get(key) else { continue };
+            match Claim::of(key, &entry.service, &entry.endpoints, &self.field) {
                 Ok(claim) => claims.push(claim),
                 Err(nobody) => why = Lost::Nobody(key.clone(), nobody),
             }

@@ -23,6 +23,7 @@ mod elector;
 mod node;
 mod outcome;
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -212,11 +213,13 @@ fn eligible<'a>(
     if !endpoints.any() {
         return Err(Nobody::NoEndpoint);
     }
-    let advertisements: Vec<_> = snapshot
-        .advertisements
-        .iter()
-        .filter(|ad| pool.is_covered_by(ad) && ad.covers_service(&service.labels))
-        .collect();
+    let labels = OnceCell::new();
+    let covers = |ad: &&Advertisement| {
+        // Most advertisements have no selectors for Services, so their labels are seldom needed.
+        let all = ad.service_selectors.is_empty();
+        pool.is_covered_by(ad) && (all || ad.covers_service(labels.get_or_init(|| service.labels.unpack())))
+    };
+    let advertisements: Vec<_> = snapshot.advertisements.iter().filter(covers).collect();
     if advertisements.is_empty() {
         return Err(Nobody::NotAdvertised);
     }

@@ -25,13 +25,13 @@ pub struct Node {
 ///
 /// An endpoint serves when its condition `ready` is missing or true, or else when `serving` is true
 /// (discovery/v1), so one that terminates but still serves counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoints {
     /// Whether any endpoint serves, on a known node or not.
     any: bool,
-    /// The nodes (`nodeName`) on which one serves; ascending, each once. Names are shared: a cluster has thousands of
+    /// The nodes (`nodeName`) on which one serves; ascending, each once. Shared, names and list: a cluster has thousands of
     /// these and few nodes.
-    nodes: Vec<Arc<str>>,
+    nodes: Option<Arc<[Arc<str>]>>,
 }
 
 impl Endpoints {
@@ -39,17 +39,22 @@ impl Endpoints {
     pub fn add(&mut self, node: Option<Arc<str>>) {
         self.any = true;
         if let Some(node) = node
-            && let Err(at) = self.nodes.binary_search(&node)
+            && let Err(at) = self.nodes().binary_search(&node)
         {
-            self.nodes.insert(at, node);
+            let mut nodes = self.nodes().to_vec();
+            nodes.insert(at, node);
+            self.nodes = Some(nodes.into());
         }
     }
 
     /// Counts all those of `other` too.
     pub fn merge(&mut self, other: &Endpoints) {
         self.any |= other.any;
-        other.nodes.iter().for_each(|node| self.add(Some(node.clone())));
-        self.nodes.shrink_to_fit();
+        if self.nodes.is_none() {
+            self.nodes.clone_from(&other.nodes);
+        } else {
+            other.nodes().iter().for_each(|node| self.add(Some(node.clone())));
+        }
     }
 
     /// Whether any endpoint serves, on a known node or not.
@@ -59,6 +64,10 @@ impl Endpoints {
 
     /// Whether one serves on `node`.
     pub fn serve_on(&self, node: &str) -> bool {
-        self.nodes.binary_search_by(|known| (**known).cmp(node)).is_ok()
+        self.nodes().binary_search_by(|known| (**known).cmp(node)).is_ok()
+    }
+
+    fn nodes(&self) -> &[Arc<str>] {
+        self.nodes.as_deref().unwrap_or_default()
     }
 }

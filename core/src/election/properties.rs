@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::tests::{exists, key, node, pool, service, to_labels};
+use super::tests::{exists, key, node, packed, pool, service, to_labels};
 use super::*;
 use crate::advertisement::Preference;
 use crate::service::ServiceKey;
@@ -61,7 +61,7 @@ prop_compose! {
         nodes in prop::sample::subsequence(vec!["node0", "node1", "node2", "node3", "node4"], 0..=5),
     ) -> Candidate {
         let service =
-            Contender { labels: to_labels(&labels), local_traffic_only, created, ..service(&held) };
+            Contender { labels: packed(&labels), local_traffic_only, created, ..service(&held) };
         let mut endpoints = Endpoints::default();
         if any {
             endpoints.add(None);
@@ -139,7 +139,7 @@ proptest! {
                     && snapshot.advertisements.iter().any(|ad| {
                         // "lan" covers all addresses of this world and comes first by name.
                         (ad.pools.is_empty() || ad.pools.contains("lan"))
-                            && ad.covers_service(&service.labels) && ad.covers_node(&node.labels)
+                            && ad.covers_service(&service.labels.unpack()) && ad.covers_node(&node.labels)
                     })
             }).collect();
             let some_ready = able.iter().any(|node| node.ready);
@@ -241,7 +241,7 @@ proptest! {
                 }
                 for change in elector.update() {
                     match change.ours {
-                        Ok(announcement) => told.insert(change.address, announcement),
+                        Ok(announcement) => told.insert(change.address, (*announcement).clone()),
                         Err(_) => told.remove(&change.address),
                     };
                 }

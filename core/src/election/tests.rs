@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::advertisement::Preference;
-use crate::selector::{LabelSelector, Labels, Requirement};
+use crate::selector::{LabelSelector, Labels, PackedLabels, Requirement};
 use crate::service::ServiceKey;
 
 pub(super) fn node(name: &str) -> Node {
@@ -24,6 +24,10 @@ fn labelled(name: &str, labels: &[&str]) -> Node {
 
 pub(super) fn to_labels(keys: &[&str]) -> Labels {
     keys.iter().map(|key| ((*key).to_owned(), String::new())).collect()
+}
+
+pub(super) fn packed(keys: &[&str]) -> PackedLabels {
+    PackedLabels::pack(&to_labels(keys))
 }
 
 pub(super) fn exists(key: &str) -> LabelSelector {
@@ -354,7 +358,7 @@ fn only_load_balancers_of_our_class_contend() {
     let expected = Contender {
         uid: "u".into(),
         created: 7,
-        labels: to_labels(&["a"]),
+        labels: packed(&["a"]),
         allocated_from: Some("lan".into()),
         local_traffic_only: true,
         ..service(&["10.0.0.1"])
@@ -448,7 +452,7 @@ fn a_known_pool_that_has_some_of_the_addresses_is_not_replaced_by_a_note() {
 #[test]
 fn services_that_share_an_address_have_one_owner() {
     let share = |name: &str, created, labels: &[&str]| {
-        candidate(name, Contender { created, labels: to_labels(labels), ..service(&["10.0.0.1"]) })
+        candidate(name, Contender { created, labels: packed(labels), ..service(&["10.0.0.1"]) })
     };
     let mut world = snapshot(vec![share("a-young", 2, &["web"]), share("z-old", 1, &["db"])]);
     let keys = vec![holder("a-young"), holder("z-old")];

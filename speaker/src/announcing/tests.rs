@@ -201,7 +201,7 @@ fn change(address: IpAddr, node: &str) -> Change {
     let name = if address == IpAddr::from(VIP) { "web".to_owned() } else { address.to_string() };
     let service = Holder { key: Arc::new(ServiceKey::new("shop", name)), uid: "".into() };
     let announcement = Announcement { interfaces: Interfaces::All, services: vec![service], eligible: 3 };
-    let ours = if node == "node-1" { Ok(announcement) } else { Err(Lost::To(node.to_owned())) };
+    let ours = if node == "node-1" { Ok(Arc::new(announcement)) } else { Err(Lost::To(node.to_owned())) };
     Change { address, ours }
 }
 
@@ -519,7 +519,7 @@ fn how_a_service_stands_is_told_as_it_changes() {
         let limited = |names: &[&str]| {
             let mut change = change(VIP.into(), "node-1");
             let names = names.iter().map(|name| (*name).to_owned()).collect();
-            change.ours.as_mut().unwrap().interfaces = Interfaces::Only(names);
+            Arc::make_mut(change.ours.as_mut().unwrap()).interfaces = Interfaces::Only(names);
             vec![change]
         };
         world.tell(limited(&["dsl", "lan"]));

@@ -30,15 +30,20 @@ impl Slice {
     }
 }
 
+/// So many different sets of nodes are kept to be shared.
+const KNOWN: usize = 1024;
+
 /// All slices, by Service. There is one for each Service at least, so little is kept of each.
 #[derive(Debug, Default)]
 pub(super) struct Slices {
     /// Of each Service: the names of its slices, with where each serves.
-    of: BTreeMap<ServiceKey, Vec<(Arc<str>, Endpoints)>>,
+    of: BTreeMap<Arc<ServiceKey>, Vec<(Arc<str>, Endpoints)>>,
     /// The Service of each slice, by namespace and name: a slice may change hands.
-    owners: HashMap<(Arc<str>, Arc<str>), Arc<str>>,
+    owners: HashMap<(Arc<str>, Arc<str>), Arc<ServiceKey>>,
     /// Namespaces, nodes and the like, each text once.
     texts: BTreeSet<Arc<str>>,
+    /// Where slices serve: most are like others.
+    known: BTreeSet<Endpoints>,
 }
 
 impl Slices {
@@ -47,7 +52,8 @@ impl Slices {
         let mut touched = BTreeSet::new();
         match seen {
             Seen::Listed(all) => {
-                touched.extend(std::mem::take(self).of.into_keys());
+                let before = std::mem::take(self).of;
+                touched.extend(before.into_keys().map(|key| (*key).clone()));
                 for slice in all {
                     self.apply(slice, &mut touched);
                 }
@@ -68,7 +74,7 @@ impl Slices {
 
     fn apply(&mut self, slice: Slice, touched: &mut BTreeSet<ServiceKey>) {
         let owner = self.owner(&slice.key);
-        if owner != slice.service {
+        if owner.as_deref() != slice.service.as_ref() {
             self.remove(&slice.key, touched);
         }
         let Some(service) = slice.service else { return };
@@ -77,12 +83,19 @@ impl Slices {
             let node = node.map(|node| self.text(&node));
             serving.add(node);
         }
-        let name: Arc<str> = slice.key.name.as_str().into();
-        if owner.is_none_or(|owner| owner != service) {
-            let key = (self.text(&slice.key.namespace), name.clone());
-            self.owners.insert(key, service.name.as_str().into());
-        }
-        let slices = self.of.entry(service.clone()).or_default();
+        let serving = self.shared(serving);
+        let (name, key) = match owner.filter(|owner| **owner == service) {
+            Some(owner) => (slice.key.name.as_str().into(), owner),
+            None => {
+                let known = self.of.get_key_value(&service).map(|(key, _)| key.clone());
+                let key = known.unwrap_or_else(|| Arc::new(service.clone()));
+                let name: Arc<str> = slice.key.name.as_str().into();
+                let id = (self.text(&slice.key.namespace), name.clone());
+                self.owners.insert(id, key.clone());
+                (name, key)
+            }
+        };
+        let slices = self.of.entry(key).or_default();
         match slices.iter_mut().find(|(known, _)| *known == name) {
             Some((_, known)) if *known == serving => return,
             Some((_, known)) => *known = serving,
@@ -94,6 +107,19 @@ impl Slices {
         touched.insert(service);
     }
 
+    /// The same as it is kept already, if it is.
+    fn shared(&mut self, serving: Endpoints) -> Endpoints {
+        match self.known.get(&serving) {
+            Some(known) => known.clone(),
+            None => {
+                if self.known.len() < KNOWN {
+                    self.known.insert(serving.clone());
+                }
+                serving
+            }
+        }
+    }
+
     fn remove(&mut self, slice: &ServiceKey, touched: &mut BTreeSet<ServiceKey>) {
         let Some(service) = self.owner(slice) else { return };
         self.owners.remove(&id(slice));
@@ -103,12 +129,12 @@ impl Slices {
                 self.of.remove(&service);
             }
         }
-        touched.insert(service);
+        touched.insert((*service).clone());
     }
 
     /// The Service of a slice that is known.
-    fn owner(&self, slice: &ServiceKey) -> Option<ServiceKey> {
-        self.owners.get(&id(slice)).map(|name| ServiceKey::new(slice.namespace.clone(), &**name))
+    fn owner(&self, slice: &ServiceKey) -> Option<Arc<ServiceKey>> {
+        self.owners.get(&id(slice)).cloned()
     }
 
     /// The same text as it is kept already, if it is. Those that nobody uses any more stay: there are few.

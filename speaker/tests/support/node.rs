@@ -100,7 +100,7 @@ impl Node {
 pub(crate) fn news(owner: &str) -> News {
     let service = Service { key: Arc::new(ServiceKey::new("shop", "web")), uid: "".into() };
     let announcement = Announcement { interfaces: Interfaces::All, services: vec![service], eligible: 2 };
-    let ours = if owner == "node-1" { Ok(announcement) } else { Err(Lost::To(owner.to_owned())) };
+    let ours = if owner == "node-1" { Ok(Arc::new(announcement)) } else { Err(Lost::To(owner.to_owned())) };
     let changes = [VIP.into(), VIP6.into()].map(|address| Change { address, ours: ours.clone() });
     let cover = Cover::of(&["10.9.0.0/28".parse().unwrap(), "fd09::/120".parse().unwrap()]);
     News { changes: changes.into(), cover: Some(cover) }
