@@ -70,7 +70,7 @@ pub(super) fn saturate(addresses: &[IpAddr], time: Duration) -> io::Result<Rate>
     Ok(Rate { answers: answers as f64 / started.elapsed().as_secs_f64(), lost })
 }
 
-/// Asks for these addresses in turn, one question each [`PACE`], for so long; returns how long each answer took, and
+/// Asks for these addresses in turn, one question each [`PACE`] or a little more, for so long; returns how long each answer took, and
 /// `None` for a question without one.
 ///
 /// From the call that sends the question to the time at which this host's kernel got the answer: twice the way
@@ -78,12 +78,17 @@ pub(super) fn saturate(addresses: &[IpAddr], time: Duration) -> io::Result<Rate>
 pub(super) fn paced(addresses: &[IpAddr], time: Duration) -> io::Result<Vec<Option<Duration>>> {
     let protocol = protocol(addresses)?;
     let wire = Wire::open(LINK, protocol.ethertype())?.with_times()?;
-    let count = (time.as_nanos() / PACE.as_nanos()) as usize;
     let mut open = Open::default();
     let started = Instant::now();
-    for number in 0..count {
-        let due = PACE * u32::try_from(number).unwrap_or(u32::MAX);
-        std::thread::sleep(due.saturating_sub(started.elapsed()));
+    let mut due = started;
+    for number in 0.. {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let now = Instant::now();
+        if now.duration_since(started) >= time {
+            break;
+        }
+        // A generator that did not run for a while must not make up for it by a burst.
+        due = now.max(due) + PACE;
         open.take(&wire, protocol)?;
         let frame = question(wire.mac, number, addresses[number % addresses.len()])?;
         let asked = SystemTime::now();
