@@ -49,7 +49,7 @@ pub(super) fn saturate(addresses: &[IpAddr], time: Duration) -> io::Result<Rate>
         addresses.iter().map(|address| question(wire.mac, 0, *address)).collect::<io::Result<_>>()?;
     let is_answer = |frame: &[u8]| protocol.answered(frame, wire.mac).is_some();
     let started = Instant::now();
-    let (mut next, mut open, mut answers, mut lost) = (0, 0usize, 0, 0);
+    let (mut next, mut open, mut asked, mut answers, mut lost) = (0, 0usize, 0, 0, 0);
     while started.elapsed() < time {
         let room = (WINDOW - open).min(BATCH).min(frames.len() - next);
         // Half a batch is waited for: single frames would cost a call each.
@@ -57,6 +57,7 @@ pub(super) fn saturate(addresses: &[IpAddr], time: Duration) -> io::Result<Rate>
             let sent = wire.send(&frames[next..next + room])?;
             next = (next + sent) % frames.len();
             open += sent;
+            asked += sent;
         }
         let came = wire.count(BATCH, is_answer)?;
         answers += came;
@@ -66,6 +67,13 @@ pub(super) fn saturate(addresses: &[IpAddr], time: Duration) -> io::Result<Rate>
             lost += open;
             open = 0;
         }
+    }
+    // Twice the answers would look like twice the speed.
+    if answers > asked {
+        return Err(io::Error::other(format!(
+            "{answers} answers came to {asked} questions for {}…: two answer, or one twice",
+            addresses[0]
+        )));
     }
     Ok(Rate { answers: answers as f64 / started.elapsed().as_secs_f64(), lost })
 }
