@@ -21,7 +21,7 @@ help:
 	@echo '                the controller with 10,000 Services, measured (SERVICES=N ROUNDS=N)'
 	@echo 'make bench-layer2'
 	@echo '                the speaker: answers a second, latency, a flood, memory, measured'
-	@echo '                (SERVICES=N ROUNDS=N; SERVICES=500 ROUNDS=2 takes two minutes)'
+	@echo '                (SERVICES=N ROUNDS=N ONLY=flood; SERVICES=500 ROUNDS=2 takes two minutes)'
 
 demo: toolchain setup
 	@echo 'building the lab …'

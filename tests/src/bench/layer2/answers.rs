@@ -18,7 +18,7 @@ use super::speaker::Speaker;
 const TIME: Duration = Duration::from_secs(1);
 
 /// So long a flood lasts: the kernel counts processor time in hundredths of a second.
-const FLOOD: Duration = Duration::from_secs(3);
+const FLOOD: Duration = Duration::from_secs(2);
 
 /// A flood has at most so many frames a second.
 const FLOOD_RATE: f64 = 160_000.0;

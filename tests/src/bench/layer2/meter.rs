@@ -49,7 +49,7 @@ pub(super) fn saturate(addresses: &[IpAddr], time: Duration) -> io::Result<Rate>
         addresses.iter().map(|address| question(wire.mac, 0, *address)).collect::<io::Result<_>>()?;
     let is_answer = |frame: &[u8]| protocol.answered(frame, wire.mac).is_some();
     let started = Instant::now();
-    let (mut next, mut open, mut answers, mut lost) = (0, 0usize, 0, 0);
+    let (mut next, mut open, mut asked, mut answers, mut lost) = (0, 0usize, 0, 0, 0);
     while started.elapsed() < time {
         let room = (WINDOW - open).min(BATCH).min(frames.len() - next);
         // Half a batch is waited for: single frames would cost a call each.
@@ -57,6 +57,7 @@ pub(super) fn saturate(addresses: &[IpAddr], time: Duration) -> io::Result<Rate>
             let sent = wire.send(&frames[next..next + room])?;
             next = (next + sent) % frames.len();
             open += sent;
+            asked += sent;
         }
         let came = wire.count(BATCH, is_answer)?;
         answers += came;
@@ -67,10 +68,17 @@ pub(super) fn saturate(addresses: &[IpAddr], time: Duration) -> io::Result<Rate>
             open = 0;
         }
     }
+    // Twice the answers would look like twice the speed.
+    if answers > asked {
+        return Err(io::Error::other(format!(
+            "{answers} answers came to {asked} questions for {}…: two answer, or one twice",
+            addresses[0]
+        )));
+    }
     Ok(Rate { answers: answers as f64 / started.elapsed().as_secs_f64(), lost })
 }
 
-/// Asks for these addresses in turn, one question each [`PACE`], for so long; returns how long each answer took, and
+/// Asks for these addresses in turn, one question each [`PACE`] or a little more, for so long; returns how long each answer took, and
 /// `None` for a question without one.
 ///
 /// From the call that sends the question to the time at which this host's kernel got the answer: twice the way
@@ -78,12 +86,17 @@ pub(super) fn saturate(addresses: &[IpAddr], time: Duration) -> io::Result<Rate>
 pub(super) fn paced(addresses: &[IpAddr], time: Duration) -> io::Result<Vec<Option<Duration>>> {
     let protocol = protocol(addresses)?;
     let wire = Wire::open(LINK, protocol.ethertype())?.with_times()?;
-    let count = (time.as_nanos() / PACE.as_nanos()) as usize;
     let mut open = Open::default();
     let started = Instant::now();
-    for number in 0..count {
-        let due = PACE * u32::try_from(number).unwrap_or(u32::MAX);
-        std::thread::sleep(due.saturating_sub(started.elapsed()));
+    let mut due = started;
+    for number in 0.. {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let now = Instant::now();
+        if now.duration_since(started) >= time {
+            break;
+        }
+        // A generator that did not run for a while must not make up for it by a burst.
+        due = now.max(due) + PACE;
         open.take(&wire, protocol)?;
         let frame = question(wire.mac, number, addresses[number % addresses.len()])?;
         let asked = SystemTime::now();

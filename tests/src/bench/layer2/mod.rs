@@ -180,7 +180,8 @@ impl Bench<'_> {
         if self.options.has(Part::Memory) {
             self.memory("idle", 8.0)?;
         }
-        if self.options.has(Part::Quiet) {
+        // With many Services there is more that could keep it busy.
+        if self.options.has(Part::Quiet) && self.options.services == 0 {
             self.quiet("idle").await?;
         }
         Ok(())
@@ -263,6 +264,10 @@ impl Bench<'_> {
         let beside = format!("{all} Services");
         if self.options.has(Part::Memory) {
             self.memory(&beside, 20.0)?;
+            let length = self.speaker.scrape();
+            self.report.tell(format!("the length of /metrics, {beside}"), length as f64 / 1e6, "MB");
+            let after = megabytes(self.speaker.memory()?.resident);
+            self.report.tell(format!("resident memory after it was read once, {beside}"), after, "MB");
         }
         if self.options.has(Part::Quiet) {
             self.quiet(&beside).await?;
@@ -293,8 +298,10 @@ impl Bench<'_> {
         let rounds = self.options.rounds;
         self.progress.say(&format!("{rounds} rounds of {name}, one address and {count} of them"));
         let kernel = KERNEL[usize::from(protocol == Protocol::Ndp)];
+        // Linux looks for a multicast group in a list, so where an IPv6 address stands in it counts: in the middle.
+        let middle = address(numbers.start + count / 2);
         let subjects = [
-            subject(&format!("{name} beside {count} addresses, one"), [address(numbers.start)], count),
+            subject(&format!("{name} beside {count} addresses, one"), [middle], count),
             subject(
                 &format!("{name} beside {count} addresses, all in turn"),
                 scattered(numbers, address),
@@ -317,6 +324,7 @@ impl Bench<'_> {
     fn memory(&mut self, when: &str, goal: f64) -> Result<(), LabError> {
         let memory = self.speaker.memory()?;
         self.report.at_most(format!("resident memory, {when}"), megabytes(memory.resident), "MB", goal);
+        self.report.tell(format!("of it heap and stacks, {when}"), megabytes(memory.own), "MB");
         self.report.tell(format!("peak so far, {when}"), megabytes(memory.peak), "MB");
         Ok(())
     }

@@ -11,7 +11,6 @@ use nix::unistd::{SysconfVar, sysconf};
 use crate::host::Host;
 use crate::lab::progress::wait;
 use crate::lab::{Lab, LabError, process};
-use crate::program::Memory;
 
 /// On which host it runs.
 pub(super) const HOST: &str = "client2";
@@ -28,15 +27,26 @@ const PATIENCE: u64 = 60;
 /// How long it may work on what it was told, in seconds.
 const WORK: u64 = 180;
 
-/// It is at rest when it took less than [`LITTLE`] of processor time in each of so many looks, one a second: more than
-/// lies between two rounds of announcements.
-const LOOKS: u32 = 6;
+/// It is at rest when it took less than [`LITTLE`] of processor time in each of so many looks, one a second: longer than
+/// lies between two announcements of an address (1.1 s).
+const LOOKS: u32 = 3;
 
 /// See [`LOOKS`].
 const LITTLE: Duration = Duration::from_millis(30);
 
 /// How long an answer of the admin endpoint may take.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// What a process has in memory, in KiB (proc_pid_status(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Memory {
+    /// Now (`VmRSS`).
+    pub(super) resident: u64,
+    /// At most so far (`VmHWM`).
+    pub(super) peak: u64,
+    /// Of it, its own: heap and stacks (`RssAnon`). The rest is pages of the program's file, which the kernel can drop.
+    pub(super) own: u64,
+}
 
 /// A speaker that runs. Dropped, it is killed.
 #[derive(Debug)]
@@ -83,6 +93,11 @@ impl Speaker {
             Ok(text)
         });
         answer.unwrap_or_else(|error| error.to_string())
+    }
+
+    /// Reads its metrics, as a monitoring system does; returns how long the text is.
+    pub(super) fn scrape(&self) -> usize {
+        self.get("/metrics").len()
     }
 
     /// Waits until it announces at least `count` addresses that start so, as its metrics say.
@@ -159,7 +174,7 @@ fn memory(status: &str) -> Option<Memory> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next()?.parse().ok()
     };
-    Some(Memory { resident: value("VmRSS:")?, peak: value("VmHWM:")? })
+    Some(Memory { resident: value("VmRSS:")?, peak: value("VmHWM:")?, own: value("RssAnon:")? })
 }
 
 /// `utime` and `stime` of `/proc/PID/stat`, together, in clock ticks (proc_pid_stat(5)).
@@ -186,8 +201,8 @@ mod tests {
 
     #[test]
     fn memory_is_read() {
-        let status = "Name:\tx\nVmPeak:\t  99 kB\nVmHWM:\t    9000 kB\nVmRSS:\t    7000 kB\nThreads:\t3\n";
-        assert_eq!(memory(status), Some(Memory { resident: 7000, peak: 9000 }));
+        let status = "Name:\tx\nVmPeak:\t  99 kB\nVmHWM:\t    9000 kB\nVmRSS:\t    7000 kB\nRssAnon:\t 3000 kB\nThreads:\t3\n";
+        assert_eq!(memory(status), Some(Memory { resident: 7000, peak: 9000, own: 3000 }));
         assert_eq!(memory("Name:\tx\n"), None);
     }
 
