@@ -117,6 +117,20 @@ pub(crate) async fn next<T>(stream: &mut (impl Stream<Item = T> + Unpin), what: 
     }
 }
 
+/// The next change; a server may send bookmarks at any time between them.
+async fn next_change<K, S>(events: &mut S, what: &str) -> WatchEvent<K>
+where
+    K: Clone,
+    S: Stream<Item = kube::Result<WatchEvent<K>>> + Unpin,
+{
+    loop {
+        match next(events, what).await.unwrap() {
+            WatchEvent::Bookmark(_) => {}
+            change => return change,
+        }
+    }
+}
+
 async fn creation(client: &Client, namespace: &str) {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let (create, delete) = (PostParams::default(), DeleteParams::default());
@@ -489,7 +503,7 @@ async fn watch_by_labels(client: &Client, namespace: &str) {
     let last = maps.create(&put, &config_map("last", json!({"watched": "yes"}), json!({}))).await.unwrap();
     let mut seen = Vec::new();
     while seen.last().is_none_or(|(_, version)| *version != last.resource_version()) {
-        match next(&mut events, "event").await.unwrap() {
+        match next_change(&mut events, "event").await {
             WatchEvent::Added(map) => seen.push(("added", map.resource_version())),
             WatchEvent::Modified(map) => seen.push(("modified", map.resource_version())),
             WatchEvent::Deleted(map) => {
@@ -500,8 +514,7 @@ async fn watch_by_labels(client: &Client, namespace: &str) {
                 );
                 seen.push(("deleted", map.resource_version()));
             }
-            WatchEvent::Bookmark(_) => {}
-            WatchEvent::Error(error) => panic!("{error:?}"),
+            other => panic!("{other:?}"),
         }
     }
     let wanted = [
@@ -512,7 +525,7 @@ async fn watch_by_labels(client: &Client, namespace: &str) {
     ];
     assert_eq!(seen, wanted, "as the selector sees it");
     maps.delete("last", &DeleteParams::default()).await.unwrap();
-    match next(&mut events, "deletion").await.unwrap() {
+    match next_change(&mut events, "deletion").await {
         WatchEvent::Deleted(map) => assert_ne!(map.resource_version(), last.resource_version()),
         other => panic!("{other:?}"),
     }
@@ -558,7 +571,7 @@ async fn watch_from_the_start(client: &Client, namespace: &str) {
     assert_eq!(names, ["start-a", "start-b"]);
     assert_eq!(end.metadata.annotations.get("k8s.io/initial-events-end").map(String::as_str), Some("true"));
     let new = widgets.create(&PostParams::default(), &named("start-c")).await.unwrap();
-    match next(&mut events, "new object").await.unwrap() {
+    match next_change(&mut events, "new object").await {
         WatchEvent::Added(object) => assert_eq!(object.resource_version(), new.resource_version()),
         other => panic!("{other:?}"),
     }
