@@ -1,8 +1,8 @@
-//! One node's part of the election, kept up to date as single objects change.
+//! Who may answer for each address, kept up to date as single objects change.
 //!
-//! [`decide`](super::decide) says what is right; this says the same, of one node, without computing anew what a change
-//! does not touch. A Service that changes costs the election of its own addresses; a node, a pool or an
-//! advertisement costs all.
+//! [`decide`](super::decide) says what is right where only the API counts; this says the same, of each address with all that may
+//! answer for it in order, without computing anew what a change does not touch. A Service that changes costs the
+//! contest of its own addresses; a node's labels, a pool or an advertisement cost all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,23 +14,21 @@ use crate::net::AddressRange;
 use crate::pool::Pool;
 use crate::service::ServiceKey;
 
-use super::outcome::{Claim, settle};
-use super::{Announcement, Contender, Endpoints, Nobody, Node, Snapshot};
+use super::outcome::Claim;
+use super::{Contender, Contest, Endpoints, Nobody, Node, Roster, Snapshot};
 
-/// What this node is to do about one address from now on.
+/// What is different about one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The address.
     pub address: IpAddr,
-    /// How to answer for it; or why no longer.
-    pub ours: Result<Arc<Announcement>, Lost>,
+    /// Who may answer for it; or why nobody may any longer.
+    pub contest: Result<Arc<Contest>, Lost>,
 }
 
-/// Why this node does not answer for an address for which it did.
+/// Why nobody may answer for an address for which somebody did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lost {
-    /// This node is first now.
-    To(String),
     /// Nobody answers for it, for the sake of this Service.
     Nobody(Arc<ServiceKey>, Nobody),
     /// No Service has it any more.
@@ -44,16 +42,16 @@ struct Entry {
     endpoints: Endpoints,
 }
 
-/// Keeps what one node is to answer for.
-#[derive(Clone, Debug)]
+/// Keeps who may answer for what.
+#[derive(Clone, Debug, Default)]
 pub struct Elector {
-    me: String,
     /// Pools, advertisements and nodes; its Services are those below.
     field: Snapshot,
     services: BTreeMap<Arc<ServiceKey>, Box<Entry>>,
     holders: BTreeMap<IpAddr, Vec<Arc<ServiceKey>>>,
-    mine: BTreeMap<IpAddr, Arc<Announcement>>,
-    /// The cover of the pools, and what is mine outside of it.
+    contests: BTreeMap<IpAddr, Arc<Contest>>,
+    roster: Arc<Roster>,
+    /// The cover of the pools, and the addresses with a contest outside of it.
     inside: Cover,
     outside: BTreeSet<IpAddr>,
     /// The addresses to look at anew.
@@ -62,21 +60,6 @@ pub struct Elector {
 }
 
 impl Elector {
-    /// One for the node `me`, that knows nothing yet.
-    pub fn new(me: impl Into<String>) -> Self {
-        Elector {
-            me: me.into(),
-            field: Snapshot::default(),
-            services: BTreeMap::new(),
-            holders: BTreeMap::new(),
-            mine: BTreeMap::new(),
-            inside: Cover::default(),
-            outside: BTreeSet::new(),
-            touched: BTreeSet::new(),
-            all: false,
-        }
-    }
-
     /// The Service is this now, or gone. Its endpoints stay as they were told.
     pub fn set_service(&mut self, key: &ServiceKey, service: Option<Contender>) {
         let known = self.services.get_key_value(key);
@@ -137,8 +120,8 @@ impl Elector {
         (self.field.pools, self.field.some_pools_unusable) = (pools, some_pools_unusable);
         let ranges: Vec<_> = self.field.pools.iter().flat_map(|pool| pool.ranges.iter().copied()).collect();
         self.inside = Cover::of(&ranges);
-        let mine = self.mine.keys().copied();
-        self.outside = mine.filter(|address| !self.inside.contains(*address)).collect();
+        let all = self.contests.keys().copied();
+        self.outside = all.filter(|address| !self.inside.contains(*address)).collect();
     }
 
     /// All advertisements that can be used.
@@ -149,13 +132,20 @@ impl Elector {
 
     /// All nodes.
     pub fn set_nodes(&mut self, nodes: Vec<Node>) {
+        let roster = self.roster.follow(&nodes);
+        if roster != *self.roster {
+            self.roster = Arc::new(roster);
+        }
+        // Health is for those who settle a contest, not for the contest.
+        let rest = |node: &Node| Node { ready: true, unfit: false, ..node.clone() };
+        let nodes: Vec<Node> = nodes.iter().map(rest).collect();
         self.all |= self.field.nodes != nodes;
         self.field.nodes = nodes;
     }
 
-    /// The nodes.
-    pub fn nodes(&self) -> &[Node] {
-        &self.field.nodes
+    /// The nodes by number, and what the API says of each.
+    pub fn roster(&self) -> &Arc<Roster> {
+        &self.roster
     }
 
     /// The prefixes that hold every address that anybody of us may answer for: those of the pools, and those that
@@ -169,39 +159,37 @@ impl Elector {
         Cover::of(&ranges)
     }
 
-    /// What is different for this node since the last call, by address.
+    /// What is different since the last call, by address.
     pub fn update(&mut self) -> Vec<Change> {
         if std::mem::take(&mut self.all) {
             self.touched.extend(self.holders.keys());
         }
         let mut changes = Vec::new();
         for address in std::mem::take(&mut self.touched) {
-            let ours = self.elect(address).map(Arc::new);
-            let changed = match &ours {
-                Ok(announcement) => self.mine.get(&address) != Some(announcement),
-                Err(_) => self.mine.contains_key(&address),
-            };
-            if !changed {
+            let contest = self.contest(address);
+            let known = self.contests.get(&address);
+            if known.map(|known| &**known) == contest.as_ref().ok() {
                 continue;
             }
-            match &ours {
-                Ok(announcement) => {
+            let contest = contest.map(Arc::new);
+            match &contest {
+                Ok(contest) => {
                     if !self.inside.contains(address) {
                         self.outside.insert(address);
                     }
-                    self.mine.insert(address, announcement.clone());
+                    self.contests.insert(address, contest.clone());
                 }
                 Err(_) => {
                     self.outside.remove(&address);
-                    self.mine.remove(&address);
+                    self.contests.remove(&address);
                 }
             }
-            changes.push(Change { address, ours });
+            changes.push(Change { address, contest });
         }
         changes
     }
 
-    fn elect(&self, address: IpAddr) -> Result<Announcement, Lost> {
+    fn contest(&self, address: IpAddr) -> Result<Contest, Lost> {
         let holders = self.holders.get(&address).ok_or(Lost::Released)?;
         let mut why = Lost::Released;
         let mut claims = Vec::with_capacity(holders.len());
@@ -212,10 +200,6 @@ impl Elector {
                 Err(nobody) => why = Lost::Nobody(key.clone(), nobody),
             }
         }
-        match settle(&claims.iter().collect::<Vec<_>>()) {
-            Some(owner) if owner.node == self.me => Ok(owner.announcement),
-            Some(owner) => Err(Lost::To(owner.node)),
-            None => Err(why),
-        }
+        Contest::of(&claims, &self.roster).ok_or(why)
     }
 }

@@ -10,15 +10,18 @@
 //!                 └─ for each Service: its owner among the eligible nodes, or Nobody (why)
 //!
 //!  elect: the same for one Service, with all its eligible nodes in order (Ranking)
-//!  Elector: the same for the node `me`, kept up to date as single objects change
+//!  Elector: of each address, who may answer for it and in which order (Contest), kept up to date as single objects
+//!           change
 //! ```
 //!
-//! Until speakers hear each other, the API is the only witness of a node's health, and so a node that is
-//! not `Ready` is not eligible. That is stricter than MetalLB, whose speakers watch each other instead. Where
-//! no node left is `Ready`, though, readiness tells nothing about which of them works (a single node whose
-//! kubelet has a hiccup still serves), and silence would help nobody: then all of them count.
+//! Which of those that may is the owner on a link, speakers settle by hearing each other ([`crate::ownership`]). Where they
+//! hear nobody, the API is the only witness of a node's health, and so a node that is not `Ready` is not elected. That
+//! is what [`decide`] and [`Contest::owner_by_api`] say. Where no node left is `Ready`, though, readiness tells nothing
+//! about which of them works (a single node whose kubelet has a hiccup still serves), and silence would help nobody: then
+//! all of them count.
 
 mod contender;
+mod contest;
 mod elector;
 mod node;
 mod outcome;
@@ -35,6 +38,7 @@ use crate::advertisement::Advertisement;
 use crate::pool::Pool;
 
 pub use contender::Contender;
+pub use contest::{Contest, Member, NodeId, Roster};
 pub use elector::{Change, Elector, Lost};
 pub use node::{Endpoints, Node};
 pub use outcome::{Announcement, Candidate, Holder, Outcome, Owner, Snapshot, decide};
@@ -178,8 +182,19 @@ fn interfaces(node: &Node, advertisements: &[&Advertisement]) -> Option<Interfac
 pub fn elect<'a>(candidate: &Candidate, snapshot: &'a Snapshot) -> Result<Ranking<'a>, Nobody> {
     let Eligible { first, mut nodes, advertisements } =
         eligible(&candidate.service, &candidate.endpoints, snapshot)?;
-    nodes.sort_by_cached_key(|node| (rank(node, &advertisements), hash(&node.name, first)));
+    if nodes.iter().any(|node| node.ready) {
+        nodes.retain(|node| node.ready);
+    }
+    let mut nodes = order(&nodes, &advertisements, first);
+    nodes.sort_by_key(|node| node.unfit);
     Ok(Ranking { nodes, advertisements })
+}
+
+/// The nodes as MetalLB orders them: the higher preference first, then the hash.
+fn order<'a>(nodes: &[&'a Node], advertisements: &[&Advertisement], first: IpAddr) -> Vec<&'a Node> {
+    let mut nodes = nodes.to_vec();
+    nodes.sort_by_cached_key(|node| (Reverse(preference(node, advertisements)), hash(&node.name, first)));
+    nodes
 }
 
 /// What [`elect`] puts in order.
@@ -192,18 +207,7 @@ struct Eligible<'a> {
     advertisements: Vec<&'a Advertisement>,
 }
 
-impl<'a> Eligible<'a> {
-    /// The first of [`elect`]'s ranking, without the work of ordering the others.
-    fn owner(&self) -> &'a Node {
-        let ranks: Vec<_> = self.nodes.iter().map(|node| rank(node, &self.advertisements)).collect();
-        let best = ranks.iter().min();
-        let foremost = self.nodes.iter().zip(&ranks).filter(|(_, rank)| Some(*rank) == best);
-        let owner = foremost.map(|(node, _)| *node).min_by_key(|node| hash(&node.name, self.first));
-        owner.expect("at least one node is eligible, so one is foremost")
-    }
-}
-
-/// The steps of eligibility, which [`elect`] lists.
+/// The steps of eligibility, which [`elect`] lists, but the last.
 fn eligible<'a>(
     service: &Contender,
     endpoints: &Endpoints,
@@ -231,9 +235,6 @@ fn eligible<'a>(
     keep(&mut nodes, |node| !node.excluded, Nobody::AllExcluded)?;
     keep(&mut nodes, |node| node.network_available, Nobody::NoNetwork)?;
     keep(&mut nodes, local, Nobody::NoLocalEndpoint)?;
-    if nodes.iter().any(|node| node.ready) {
-        nodes.retain(|node| node.ready);
-    }
     Ok(Eligible { first, nodes, advertisements })
 }
 
@@ -284,11 +285,6 @@ fn held_pool<'p>(service: &'p Contender, snapshot: &'p Snapshot) -> Result<(Held
 fn keep(nodes: &mut Vec<&Node>, test: impl Fn(&Node) -> bool, otherwise: Nobody) -> Result<(), Nobody> {
     nodes.retain(|node| test(node));
     if nodes.is_empty() { Err(otherwise) } else { Ok(()) }
-}
-
-/// What comes before the hash: fit before unfit, then the more preferred.
-fn rank(node: &Node, advertisements: &[&Advertisement]) -> (bool, Reverse<u64>) {
-    (node.unfit, Reverse(preference(node, advertisements)))
 }
 
 /// How much the node is preferred, summed over the advertisements that select it.

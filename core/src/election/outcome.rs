@@ -8,7 +8,7 @@ use crate::advertisement::Advertisement;
 use crate::pool::Pool;
 use crate::service::ServiceKey;
 
-use super::{Contender, Endpoints, Interfaces, Nobody, Node, eligible, interfaces};
+use super::{Contender, Contest, Eligible, Endpoints, Interfaces, Nobody, Node, Roster, eligible};
 
 /// All that is known, at one moment. The order within each list means nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,8 +61,6 @@ pub struct Announcement {
     pub interfaces: Interfaces,
     /// The Services that have the address, ascending: one, or those that share it.
     pub services: Vec<Holder>,
-    /// Among how many eligible nodes the owner is the first, itself included.
-    pub eligible: usize,
 }
 
 /// A Service that has an address.
@@ -84,13 +82,14 @@ impl Outcome {
 
 /// One Service's claim to its addresses.
 pub(super) struct Claim<'a> {
-    key: &'a Arc<ServiceKey>,
-    uid: &'a Arc<str>,
-    created: i64,
-    owner: &'a Node,
-    /// How many nodes are eligible.
-    eligible: usize,
-    advertisements: Vec<&'a Advertisement>,
+    pub(super) key: &'a Arc<ServiceKey>,
+    pub(super) uid: &'a Arc<str>,
+    pub(super) created: i64,
+    /// The address that is hashed.
+    pub(super) first: IpAddr,
+    /// Those that may answer, in no order; at least one.
+    pub(super) nodes: Vec<&'a Node>,
+    pub(super) advertisements: Vec<&'a Advertisement>,
 }
 
 impl<'a> Claim<'a> {
@@ -104,51 +103,40 @@ impl<'a> Claim<'a> {
         endpoints: &Endpoints,
         snapshot: &'a Snapshot,
     ) -> Result<Self, Nobody> {
-        let found = eligible(service, endpoints, snapshot)?;
-        let owner = found.owner();
-        let (eligible, advertisements) = (found.nodes.len(), found.advertisements);
-        Ok(Claim { key, uid: &service.uid, created: service.created, owner, eligible, advertisements })
+        let Eligible { first, nodes, advertisements } = eligible(service, endpoints, snapshot)?;
+        Ok(Claim { key, uid: &service.uid, created: service.created, first, nodes, advertisements })
     }
 }
 
-/// Elects the owner of every address, each Service's as [`elect`](super::elect) does.
-///
-/// Services that share an address elect the same node, because they share the address that is hashed.
-/// Where they do not (they are advertised differently, say, or hold different first addresses), the oldest
-/// one's election decides, then the name: two nodes that answer for one address would be worse than
-/// either.
+/// Elects the owner of every address, each Service's as [`elect`](super::elect) does; for a shared one, see
+/// [`Contest`].
 pub fn decide(snapshot: &Snapshot) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut claims = Vec::new();
-    for Candidate { key, service, endpoints } in &snapshot.services {
-        match Claim::of(key, service, endpoints, snapshot) {
-            Ok(claim) => claims.push((&service.held, claim)),
+    let mut claimed: BTreeMap<IpAddr, Vec<&Candidate>> = BTreeMap::new();
+    for candidate in &snapshot.services {
+        match eligible(&candidate.service, &candidate.endpoints, snapshot) {
+            Ok(_) => {
+                let held = candidate.service.held.iter();
+                held.for_each(|address| claimed.entry(*address).or_default().push(candidate));
+            }
             Err(why) => {
-                outcome.nobody.insert((**key).clone(), why);
+                outcome.nobody.insert((*candidate.key).clone(), why);
             }
         }
     }
-    let mut claimed: BTreeMap<IpAddr, Vec<&Claim<'_>>> = BTreeMap::new();
-    for (held, claim) in &claims {
-        held.iter().for_each(|address| claimed.entry(*address).or_default().push(claim));
-    }
-    for (address, claims) in claimed {
-        outcome.owners.extend(settle(&claims).map(|owner| (address, owner)));
+    let roster = Roster::default().follow(&snapshot.nodes);
+    for (address, candidates) in claimed {
+        let claims: Vec<_> = candidates
+            .into_iter()
+            .filter_map(|c| Claim::of(&c.key, &c.service, &c.endpoints, snapshot).ok())
+            .collect();
+        let owner = Contest::of(&claims, &roster).and_then(|contest| {
+            let node = contest.owner_by_api(&roster)?;
+            let interfaces = contest.interfaces_of(node)?.clone();
+            let announcement = Announcement { interfaces, services: contest.services.to_vec() };
+            Some(Owner { node: roster.get(node)?.name.to_string(), announcement })
+        });
+        outcome.owners.extend(owner.map(|owner| (address, owner)));
     }
     outcome
-}
-
-/// The one owner of an address that these Services have; `None` when none of them claims it.
-pub(super) fn settle(claims: &[&Claim<'_>]) -> Option<Owner> {
-    let decisive = claims.iter().min_by_key(|claim| (claim.created, claim.key))?;
-    let Claim { owner, eligible, .. } = decisive;
-    let all = claims.iter().filter_map(|claim| interfaces(owner, &claim.advertisements));
-    let interfaces = all.reduce(Interfaces::union)?;
-    let holder = |claim: &&Claim<'_>| Holder { key: claim.key.clone(), uid: claim.uid.clone() };
-    let mut services: Vec<Holder> = claims.iter().map(holder).collect();
-    services.sort();
-    Some(Owner {
-        node: owner.name.clone(),
-        announcement: Announcement { interfaces, services, eligible: *eligible },
-    })
 }

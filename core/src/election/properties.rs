@@ -169,7 +169,6 @@ proptest! {
             prop_assert_eq!(outcome.owners.len(), candidate.service.held.len());
             for owner in outcome.owners.values() {
                 prop_assert_eq!(&owner.node, &ranking.owner().name);
-                prop_assert_eq!(owner.announcement.eligible, ranking.nodes().len());
                 let interfaces = ranking.interfaces(ranking.owner());
                 prop_assert_eq!(Some(&owner.announcement.interfaces), interfaces.as_ref());
             }
@@ -194,9 +193,8 @@ proptest! {
         worlds in prop::collection::vec(any_snapshot(), 1..6),
         mut order in prop::collection::vec(0usize..5, 0..30),
     ) {
-        const ME: &str = "node1";
-        let mut elector = Elector::new(ME);
-        let mut told: BTreeMap<IpAddr, Announcement> = BTreeMap::new();
+        let mut elector = Elector::default();
+        let mut told: BTreeMap<IpAddr, Arc<Contest>> = BTreeMap::new();
         let mut now = Snapshot::default();
         for world in worlds {
             // One kind after the other, some of them twice; then what is left.
@@ -240,12 +238,20 @@ proptest! {
                     }
                 }
                 for change in elector.update() {
-                    match change.ours {
-                        Ok(announcement) => told.insert(change.address, (*announcement).clone()),
+                    match change.contest {
+                        Ok(contest) => told.insert(change.address, contest),
                         Err(_) => told.remove(&change.address),
                     };
                 }
-                prop_assert_eq!(&told, &decide(&now).desired(ME));
+                let roster = elector.roster();
+                let by_api = |(address, contest): (&IpAddr, &Arc<Contest>)| {
+                    let node = contest.owner_by_api(roster).unwrap();
+                    let interfaces = contest.interfaces_of(node).unwrap().clone();
+                    let announcement = Announcement { interfaces, services: contest.services.to_vec() };
+                    (*address, Owner { node: roster.get(node).unwrap().name.to_string(), announcement })
+                };
+                let owners: BTreeMap<IpAddr, Owner> = told.iter().map(by_api).collect();
+                prop_assert_eq!(owners, decide(&now).owners);
                 prop_assert!(told.keys().all(|address| elector.cover().contains(*address)));
                 prop_assert_eq!(elector.update(), []);
             }

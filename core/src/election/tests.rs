@@ -310,7 +310,7 @@ fn the_outcome_names_owners_and_why_there_is_none() {
     assert_eq!(outcome.nobody, [((*key("pending")).clone(), Nobody::NoAddress)].into());
 
     let announcement =
-        |name: &str| Announcement { interfaces: Interfaces::All, services: vec![holder(name)], eligible: 3 };
+        |name: &str| Announcement { interfaces: Interfaces::All, services: vec![holder(name)] };
     let mine = [
         ("10.0.0.1".parse().unwrap(), announcement("web")),
         ("10.0.0.2".parse().unwrap(), announcement("other")),
@@ -470,7 +470,7 @@ fn services_that_share_an_address_have_one_owner() {
     world.nodes[2].labels = to_labels(&["c"]);
     world.advertisements = vec![from("a", "web", "lan"), from("c", "db", "wan")];
     let settled = owner(&world);
-    assert_eq!((settled.node.as_str(), settled.announcement.eligible), ("node-c", 1));
+    assert_eq!(settled.node, "node-c");
     assert_eq!(settled.announcement.interfaces, Interfaces::Only(["wan".to_owned()].into()));
 
     // When the older one has nobody, the younger one's does.

@@ -1,0 +1,156 @@
+//! What the API says of one address: who may answer for it, in which order, and where.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::outcome::Claim;
+use super::{Holder, Interfaces, Node, interfaces, order};
+
+/// A node's number, in place of its name: thousands of addresses name each node. Given by the [`Elector`](super::Elector), the same
+/// as long as the node is there; other speakers number them otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u16);
+
+/// What the API says of a node itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// `metadata.name`.
+    pub name: Arc<str>,
+    /// Whether the condition `Ready` is `True`.
+    pub ready: bool,
+    /// Whether its speaker says that traffic would end there; see [`Node::unfit`].
+    pub unfit: bool,
+}
+
+/// The nodes by their numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roster {
+    ids: BTreeMap<Arc<str>, NodeId>,
+    members: BTreeMap<NodeId, Member>,
+}
+
+impl Roster {
+    /// The same nodes with what is known of them now: who stays keeps its number, who comes gets the lowest that is
+    /// free. More nodes than numbers (65,536) are left out, the last in alphabetical order.
+    #[must_use]
+    pub fn follow(&self, nodes: &[Node]) -> Self {
+        let mut next = Roster::default();
+        let ordered: BTreeMap<&str, &Node> = nodes.iter().map(|node| (node.name.as_str(), node)).collect();
+        let mut put = |name: Arc<str>, id: NodeId, node: &Node| {
+            next.members.insert(id, Member { name: name.clone(), ready: node.ready, unfit: node.unfit });
+            next.ids.insert(name, id);
+        };
+        for (name, id) in &self.ids {
+            if let Some(node) = ordered.get(&**name) {
+                put(name.clone(), *id, node);
+            }
+        }
+        let mut free = (0..=u16::MAX).map(NodeId).filter(|id| !self.members.contains_key(id));
+        for (name, node) in ordered.iter().filter(|(name, _)| !self.ids.contains_key(**name)) {
+            // A number that is freed now may still be meant by what is under way, so it is given later.
+            let Some(id) = free.next() else { break };
+            put((*name).into(), id, node);
+        }
+        next
+    }
+
+    /// The number of the node of this name.
+    pub fn id(&self, name: &str) -> Option<NodeId> {
+        self.ids.get(name).copied()
+    }
+
+    /// What is known of it.
+    pub fn get(&self, id: NodeId) -> Option<&Member> {
+        self.members.get(&id)
+    }
+
+    /// All nodes, by number.
+    pub fn iter(&self) -> impl Iterator<Item = (NodeId, &Member)> {
+        self.members.iter().map(|(id, member)| (*id, member))
+    }
+}
+
+/// The links on which each of the nodes may announce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Places {
+    /// The same names for all.
+    Alike(Interfaces),
+    /// In the order of the nodes.
+    Each(Box<[Interfaces]>),
+}
+
+/// Who may answer for an address, by the API alone; there is at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contest {
+    order: Box<[NodeId]>,
+    places: Places,
+    /// The Services that have the address, ascending: one, or those that share it.
+    pub services: Box<[Holder]>,
+}
+
+impl Contest {
+    /// Of the Services that have the address, the oldest one's order decides, then its name.
+    ///
+    /// Services that share an address come to the same order, because they share the address that is hashed. Where they
+    /// do not (they are advertised differently, say), two nodes that answer for one address would be worse than either.
+    pub(super) fn of(claims: &[Claim<'_>], roster: &Roster) -> Option<Self> {
+        let decisive = claims.iter().min_by_key(|claim| (claim.created, claim.key))?;
+        let nodes = order(&decisive.nodes, &decisive.advertisements, decisive.first);
+        let (mut ids, mut places) = (Vec::new(), Vec::new());
+        for node in nodes {
+            let all = claims.iter().filter_map(|claim| interfaces(node, &claim.advertisements));
+            if let (Some(id), Some(names)) = (roster.id(&node.name), all.reduce(Interfaces::union)) {
+                ids.push(id);
+                places.push(names);
+            }
+        }
+        let alike = places.windows(2).all(|pair| pair[0] == pair[1]);
+        let places = match places.first()? {
+            first if alike => Places::Alike(first.clone()),
+            _ => Places::Each(places.into()),
+        };
+        let holder = |claim: &Claim<'_>| Holder { key: claim.key.clone(), uid: claim.uid.clone() };
+        let mut services: Vec<Holder> = claims.iter().map(holder).collect();
+        services.sort();
+        Some(Contest { order: ids.into(), places, services: services.into() })
+    }
+
+    /// One for tests and simulations: these nodes in this order, on all links.
+    pub fn among(order: impl IntoIterator<Item = NodeId>, services: Vec<Holder>) -> Self {
+        let order = order.into_iter().collect();
+        Contest { order, places: Places::Alike(Interfaces::All), services: services.into() }
+    }
+
+    /// The nodes, best first: MetalLB's order.
+    pub fn order(&self) -> &[NodeId] {
+        &self.order
+    }
+
+    /// The links on which the node at this place of the order may announce.
+    pub fn interfaces(&self, place: usize) -> &Interfaces {
+        match &self.places {
+            Places::Alike(names) => names,
+            Places::Each(each) => &each[place],
+        }
+    }
+
+    /// The links on which this node may announce; `None` for a node that may not.
+    pub fn interfaces_of(&self, node: NodeId) -> Option<&Interfaces> {
+        let place = self.order.iter().position(|id| *id == node)?;
+        Some(self.interfaces(place))
+    }
+
+    /// The owner where the API is the only witness of a node's health.
+    ///
+    /// Steps, in the order of the lines below:
+    /// 1. nodes that are `Ready` count; where none of them is, readiness tells nothing about which of them works, and
+    ///    all count;
+    /// 2. nodes whose speakers say that traffic would end there come last;
+    /// 3. then the order decides.
+    pub fn owner_by_api(&self, roster: &Roster) -> Option<NodeId> {
+        let members = || self.order.iter().filter_map(|id| Some((*id, roster.get(*id)?)));
+        let any_ready = members().any(|(_, member)| member.ready);
+        let counting = members().filter(|(_, member)| member.ready || !any_ready);
+        counting.min_by_key(|(_, member)| member.unfit).map(|(id, _)| id)
+    }
+}
