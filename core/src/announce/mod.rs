@@ -5,8 +5,10 @@
 //!  handle_links ──┼──► Announcer ─────────┼─► Effect::Join, Leave  a multicast group on one link
 //!                 │    (one for a node)   └─► Effect::Announcing   where an address is now answered for
 //!                 │      next_effect(now), next_deadline()
-//!  handle_frame ──┴──► Answer, or Ignored (why)
+//!  answer ────────┴──► Answer, or Ignored (why)
 //! ```
+//!
+//! Which addresses are answered for on which link is [`crate::ownership`]'s to say.
 //!
 //! The caller says what happened, then takes effects until there are none, then waits for the next input
 //! or for [`Announcer::next_deadline`]. Nothing here knows the time but by `now`: the time since any fixed
@@ -16,22 +18,22 @@
 //! that is desired on that very link; it is returned at once and never waits in a queue. An *announcement*
 //! (gratuitous ARP, unsolicited neighbour advertisement), when an address newly becomes ours on a link, when a
 //! link comes up and when its Ethernet address changes; not on any other news. And nothing at all, from the call
-//! on that takes an address away.
+//! on that takes an address away. For a node whose speaker is away, questions are answered with that node's Ethernet
+//! address, from our own, and nothing is announced: nothing moves.
 //!
-//! An IPv6 address is announced on links that have IPv6. Solicitations for it come to its solicited-node group, so
-//! that group is joined first; addresses that share a group are counted.
+//! Solicitations for an IPv6 address come to its solicited-node group, so that group is joined first; addresses that
+//! share a group are counted.
 
 mod cover;
 mod schedule;
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::hash::BuildHasherDefault;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use crate::election::Interfaces;
 use crate::wire::arp::{self, Operation};
 use crate::wire::ndp;
 use crate::wire::{Mac, is_ndp};
@@ -62,6 +64,8 @@ pub struct Link {
     pub ups: u64,
     /// Whether it has IPv6: a link-local address, without which no neighbour discovery takes place on it.
     pub ipv6: bool,
+    /// The node's own addresses on it, at most four, those first by which others reach its kernel.
+    pub addresses: Box<[IpAddr]>,
 }
 
 /// Something to do.
@@ -134,9 +138,41 @@ impl fmt::Display for Ignored {
     }
 }
 
+/// With which Ethernet address an address is answered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speak {
+    /// The link's own.
+    Own,
+    /// That of its owner, whose speaker is away.
+    For(Mac),
+}
+
+/// A received frame, read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// ARP.
+    Arp(arp::Packet),
+    /// Neighbour discovery.
+    Ndp(ndp::Message),
+}
+
+impl Frame {
+    /// Reads a whole Ethernet frame.
+    ///
+    /// # Errors
+    /// [`Ignored::Refused`] or [`Ignored::RefusedNdp`], with the parser's reason.
+    pub fn parse(frame: &[u8]) -> Result<Self, Ignored> {
+        if is_ndp(frame) {
+            ndp::Message::parse(frame).map(Frame::Ndp).map_err(Ignored::RefusedNdp)
+        } else {
+            arp::Packet::parse(frame).map(Frame::Arp).map_err(Ignored::Refused)
+        }
+    }
+}
+
 /// Addresses by hash, for questions only: its order means nothing, and its hasher has no secret, as a chain can only be
 /// as long as what is ours.
-type Addresses = HashSet<IpAddr, BuildHasherDefault<DefaultHasher>>;
+type Addresses = HashMap<IpAddr, Speak, BuildHasherDefault<DefaultHasher>>;
 
 /// A link, and what is answered for on it.
 #[derive(Debug)]
@@ -147,16 +183,9 @@ struct LinkState {
     groups: BTreeMap<Ipv6Addr, u32>,
 }
 
-impl LinkState {
-    fn wants(&self, address: IpAddr, interfaces: &Interfaces) -> bool {
-        (address.is_ipv4() || self.link.ipv6) && interfaces.contains(&self.link.name)
-    }
-}
-
 /// Decides what this node sends. One for the whole node.
 #[derive(Debug, Default)]
 pub struct Announcer {
-    desired: BTreeMap<IpAddr, Interfaces>,
     links: BTreeMap<LinkIndex, LinkState>,
     schedule: Schedule,
     /// What is to be done first, in order: groups, and the second form of an announcement.
@@ -172,20 +201,40 @@ impl Announcer {
         Announcer { schedule: Schedule::new(refresh), ..Announcer::default() }
     }
 
-    /// This node is to answer for `address` on these links; on none for `None`.
+    /// This node is to answer for `address` on `link`, or no longer. An address that is newly its own is announced.
     ///
-    /// Where it was answered for already that goes on undisturbed: nothing is announced again.
-    pub fn desire(&mut self, address: IpAddr, interfaces: Option<Interfaces>, now: Duration) {
-        let indices: Vec<LinkIndex> = self.links.keys().copied().collect();
-        for index in indices {
-            let Some(state) = self.links.get(&index) else { continue };
-            let wanted = interfaces.as_ref().is_some_and(|interfaces| state.wants(address, interfaces));
-            self.set(index, address, wanted, now);
-        }
-        match interfaces {
-            Some(interfaces) => self.desired.insert(address, interfaces),
-            None => self.desired.remove(&address),
+    /// Where it was answered for already in that way, that goes on undisturbed: nothing is announced again. On a link that
+    /// is not known nothing is done.
+    pub fn desire(&mut self, link: LinkIndex, address: IpAddr, speak: Option<Speak>, now: Duration) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        let before = match speak {
+            Some(speak) => state.addresses.insert(address, speak),
+            None => state.addresses.remove(&address),
         };
+        if before == speak {
+            return;
+        }
+        self.changed.insert(address);
+        if before.is_some() != speak.is_some() {
+            self.count_group(link, address, speak.is_some());
+        }
+        match speak {
+            Some(Speak::Own) => self.schedule.start(link, address, now),
+            _ => {
+                self.schedule.stop(link, address);
+                self.forget_queued(
+                    link,
+                    |effect| matches!(effect, Effect::Send { address: of, .. } if *of == address),
+                );
+            }
+        }
+    }
+
+    /// Announces once more, from the first round, what is our own on `link`.
+    pub fn announce(&mut self, link: LinkIndex, address: IpAddr, now: Duration) {
+        if self.links.get(&link).is_some_and(|state| state.addresses.get(&address) == Some(&Speak::Own)) {
+            self.schedule.start(link, address, now);
+        }
     }
 
     /// Takes the whole set of links that can be announced on.
@@ -198,7 +247,7 @@ impl Announcer {
         for index in gone {
             // Its socket is gone, and with it the groups.
             let state = self.links.remove(&index);
-            for address in state.into_iter().flat_map(|state| state.addresses) {
+            for address in state.into_iter().flat_map(|state| state.addresses.into_keys()) {
                 self.schedule.stop(index, address);
                 self.changed.insert(address);
             }
@@ -231,54 +280,33 @@ impl Announcer {
             self.queue.extend(state.groups.keys().map(|group| Effect::Join(index, *group)));
         }
         let Some(state) = self.links.get(&index) else { return };
-        let wanted: Vec<(IpAddr, bool)> = self
-            .desired
-            .iter()
-            .map(|(address, interfaces)| (*address, state.wants(*address, interfaces)))
-            .collect();
-        for (address, wanted) in wanted {
-            let had = !self.set(index, address, wanted, now);
-            if fresh && wanted && had {
-                self.schedule.start(index, address, now);
-            }
+        if fresh {
+            let own = state.addresses.iter().filter(|(_, speak)| **speak == Speak::Own);
+            let mut own: Vec<IpAddr> = own.map(|(address, _)| *address).collect();
+            own.sort();
+            own.into_iter().for_each(|address| self.schedule.start(index, address, now));
         }
     }
 
-    /// Makes it so that `address` is answered for on a link, or not; returns whether that is new.
-    fn set(&mut self, index: LinkIndex, address: IpAddr, wanted: bool, now: Duration) -> bool {
-        let Some(state) = self.links.get_mut(&index) else { return false };
-        let changed = if wanted { state.addresses.insert(address) } else { state.addresses.remove(&address) };
-        if !changed {
-            return false;
-        }
-        self.changed.insert(address);
-        if let IpAddr::V6(six) = address {
-            let group = ndp::solicited_node(six);
-            let members = state.groups.entry(group).or_default();
-            if wanted {
-                *members += 1;
-                if *members == 1 {
-                    self.queue.push_back(Effect::Join(index, group));
-                }
-            } else {
-                *members -= 1;
-                if *members == 0 {
-                    state.groups.remove(&group);
-                    self.queue.retain(|effect| *effect != Effect::Join(index, group));
-                    self.queue.push_back(Effect::Leave(index, group));
-                }
+    /// One address more, or less, in its solicited-node group.
+    fn count_group(&mut self, index: LinkIndex, address: IpAddr, more: bool) {
+        let Some(state) = self.links.get_mut(&index) else { return };
+        let IpAddr::V6(six) = address else { return };
+        let group = ndp::solicited_node(six);
+        let members = state.groups.entry(group).or_default();
+        if more {
+            *members += 1;
+            if *members == 1 {
+                self.queue.push_back(Effect::Join(index, group));
+            }
+        } else {
+            *members -= 1;
+            if *members == 0 {
+                state.groups.remove(&group);
+                self.queue.retain(|effect| *effect != Effect::Join(index, group));
+                self.queue.push_back(Effect::Leave(index, group));
             }
         }
-        if wanted {
-            self.schedule.start(index, address, now);
-        } else {
-            self.schedule.stop(index, address);
-            self.forget_queued(
-                index,
-                |effect| matches!(effect, Effect::Send { address: of, .. } if *of == address),
-            );
-        }
-        true
     }
 
     /// Drops what waits in the queue for `link` and is like that.
@@ -296,9 +324,12 @@ impl Announcer {
     ///
     /// # Errors
     /// [`Ignored`] says why there is no answer.
-    pub fn handle_frame(&self, link: LinkIndex, frame: &[u8]) -> Result<Answer, Ignored> {
+    pub fn answer(&self, link: LinkIndex, frame: &Frame) -> Result<Answer, Ignored> {
         let state = self.links.get(&link).ok_or(Ignored::UnknownLink)?;
-        if is_ndp(frame) { state.handle_ndp(frame) } else { state.handle_arp(frame) }
+        match frame {
+            Frame::Arp(packet) => state.answer_arp(packet),
+            Frame::Ndp(message) => state.answer_ndp(message),
+        }
     }
 
     /// The next thing to do at `now`; to be called until there is none.
@@ -331,22 +362,27 @@ impl Announcer {
         self.schedule.deadline()
     }
 
-    /// The links on which `address` is answered for.
+    /// The links on which `address` is answered for as our own.
     pub fn links_of(&self, address: IpAddr) -> BTreeSet<LinkIndex> {
-        let those = self.links.iter().filter(|(_, state)| state.addresses.contains(&address));
-        those.map(|(index, _)| *index).collect()
+        let own = |state: &LinkState| state.addresses.get(&address) == Some(&Speak::Own);
+        self.links.iter().filter(|(_, state)| own(state)).map(|(index, _)| *index).collect()
+    }
+
+    /// How many addresses are answered for on behalf of nodes whose speakers are away, each link counted.
+    pub fn standing_in(&self) -> usize {
+        let speaks = self.links.values().flat_map(|state| state.addresses.values());
+        speaks.filter(|speak| matches!(speak, Speak::For(_))).count()
     }
 }
 
 impl LinkState {
     /// ARP, in the order of the lines below:
-    /// 1. a packet that can be read, and that asks: not a reply, nor an announcement in the form of a request;
+    /// 1. a packet that asks: not a reply, nor an announcement in the form of a request;
     /// 2. sent to all or to us;
     /// 3. not our own;
     /// 4. for an address that is ours on this link.
-    fn handle_arp(&self, frame: &[u8]) -> Result<Answer, Ignored> {
+    fn answer_arp(&self, packet: &arp::Packet) -> Result<Answer, Ignored> {
         let mac = self.link.mac;
-        let packet = arp::Packet::parse(frame).map_err(Ignored::Refused)?;
         if packet.operation != Operation::Request {
             return Err(Ignored::NotARequest);
         }
@@ -360,20 +396,18 @@ impl LinkState {
             return Err(Ignored::Announcement);
         }
         let address = IpAddr::V4(packet.target.ip);
-        if !self.addresses.contains(&address) {
-            return Err(Ignored::NotOurs);
-        }
-        Ok(Answer { address, frame: packet.answer(mac).build() })
+        let answer = match self.addresses.get(&address).ok_or(Ignored::NotOurs)? {
+            Speak::Own => packet.answer(mac),
+            Speak::For(owner) => packet.answer_as(*owner, mac),
+        };
+        Ok(Answer { address, frame: answer.build() })
     }
 
     /// Neighbour discovery, the same: a solicitation comes to a group or, as a probe of a neighbour that knows us, to
     /// our own Ethernet address.
-    fn handle_ndp(&self, frame: &[u8]) -> Result<Answer, Ignored> {
+    fn answer_ndp(&self, message: &ndp::Message) -> Result<Answer, Ignored> {
         let mac = self.link.mac;
-        let asked = match ndp::Message::parse(frame).map_err(Ignored::RefusedNdp)? {
-            ndp::Message::Solicitation(asked) => asked,
-            ndp::Message::Advertisement(_) => return Err(Ignored::NotARequest),
-        };
+        let ndp::Message::Solicitation(asked) = message else { return Err(Ignored::NotARequest) };
         if !asked.destination.is_group() && asked.destination != mac {
             return Err(Ignored::NotForUs);
         }
@@ -381,10 +415,11 @@ impl LinkState {
             return Err(Ignored::Own);
         }
         let address = IpAddr::V6(asked.target);
-        if !self.addresses.contains(&address) {
-            return Err(Ignored::NotOurs);
-        }
-        Ok(Answer { address, frame: asked.answer(mac).build() })
+        let answer = match self.addresses.get(&address).ok_or(Ignored::NotOurs)? {
+            Speak::Own => asked.answer(mac),
+            Speak::For(owner) => asked.answer_as(*owner, mac),
+        };
+        Ok(Answer { address, frame: answer.build() })
     }
 }
 

@@ -293,6 +293,12 @@ fn preference(node: &Node, advertisements: &[&Advertisement]) -> u64 {
     covering.map(|ad| u64::from(ad.preference(&node.labels))).sum()
 }
 
+/// What puts equally preferred nodes in order for one address: the lower comes first. All speakers know it, whatever the API
+/// server shows them.
+pub fn precedence(node: &str, address: IpAddr) -> [u8; 32] {
+    hash(node, address)
+}
+
 /// What puts equally preferred nodes in order; equal to MetalLB's.
 fn hash(node: &str, address: IpAddr) -> [u8; 32] {
     Sha256::digest(format!("{node}#{address}")).into()

@@ -1,0 +1,72 @@
+//! Two who claim one address.
+//!
+//! Both are there and each thinks that it is elected. That is so for some milliseconds when a change has reached one of
+//! them earlier than the other; and for longer only when one of them does not get the API server's news.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::election::{Roster, precedence};
+use crate::peers::Timing;
+use crate::wire::hello::StationId;
+
+use super::field::{Field, Me};
+use super::phase::{Phase, Spot};
+
+/// So many intervals views may differ before it is no longer the views that decide.
+const GRACE: u32 = 10;
+
+/// What is to be done about another claim.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// The other one is right.
+    pub(super) defer_to: Option<StationId>,
+    /// When to look again.
+    pub(super) again: Option<Duration>,
+}
+
+/// What to do where we are elected and somebody else, who is there, claims the address too.
+///
+/// Steps, in the order of the lines below:
+/// 1. nobody else does: no dispute;
+/// 2. of two of whom one knows what the API server says now and the other does not, the first is right;
+/// 3. we are elected, so the other one will hear our claim, find the same and stop. Both answer for that moment;
+/// 4. where it has not stopped after ten intervals, it will not: the hash of node and address decides, that both know.
+pub(super) fn decide(
+    me: &Me,
+    field: &Field,
+    spot: &mut Spot,
+    address: IpAddr,
+    timing: &Timing,
+    roster: &Roster,
+    now: Duration,
+) -> Outcome {
+    let there = |station: &StationId| field.runner(*station).is_some_and(super::field::Runner::is_there);
+    let others = spot.claimants.iter().map(|(station, _)| *station).filter(there);
+    let others: Vec<StationId> = others.filter(|station| *station != me.station).collect();
+    if others.is_empty() {
+        spot.dispute = None;
+        return Outcome::default();
+    }
+    let live = |station: &&StationId| field.runner(**station).is_some_and(|runner| !runner.stale);
+    if me.stale
+        && let Some(station) = others.iter().find(live)
+    {
+        return Outcome { defer_to: Some(*station), again: None };
+    }
+    let since = *spot.dispute.get_or_insert(now);
+    let until = since + timing.interval * GRACE;
+    if now < until {
+        // Only what we say ourselves can be heard.
+        let again = (spot.phase != Phase::Silent).then_some(until);
+        return Outcome { defer_to: None, again: again.or(Some(until)) };
+    }
+    let name = |station: StationId| {
+        field.node(station).and_then(|id| roster.get(id)).map(|member| precedence(&member.name, address))
+    };
+    let mine = name(me.station);
+    let rivals = others.iter().filter(|station| me.stale || live(station));
+    let first = rivals.filter_map(|station| Some((name(*station)?, *station))).min();
+    let wins = first.filter(|(theirs, _)| mine.as_ref().is_none_or(|mine| theirs < mine));
+    Outcome { defer_to: wins.map(|(_, station)| station), again: None }
+}

@@ -1,0 +1,175 @@
+//! The stations of one link, as the election needs them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::election::{Contest, NodeId, Roster};
+use crate::peers::{Peers, Standing};
+use crate::wire::Mac;
+use crate::wire::hello::{StationId, Voice};
+
+/// One station that stands for election: ours, or a peer's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Runner {
+    interface: Box<str>,
+    pub(super) station: StationId,
+    standing: Standing,
+    pub(super) mac: Mac,
+    ipv6: bool,
+    /// Whether it does not know what the API server says now.
+    pub(super) stale: bool,
+}
+
+/// Our own station.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Me {
+    pub(super) node: Box<str>,
+    pub(super) interface: Box<str>,
+    pub(super) station: StationId,
+    pub(super) mac: Mac,
+    pub(super) ipv6: bool,
+    pub(super) standing: Standing,
+    pub(super) stale: bool,
+}
+
+/// All of them, by node, and by interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Field {
+    nodes: BTreeMap<NodeId, Vec<Runner>>,
+    /// Ours, where it is the API alone that decides.
+    by_api: Option<NodeId>,
+}
+
+/// Who is to answer for an address on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Elected {
+    /// Who speaks.
+    pub(super) station: StationId,
+    /// For whom, where that is another one that is away; and its Ethernet address.
+    pub(super) absent: Option<(StationId, Mac)>,
+    /// Whether it is a fit one, from whom a claim is to be expected.
+    pub(super) fit: bool,
+}
+
+impl Field {
+    /// The stations that count on a link. `by_api` says that nobody was ever heard there.
+    pub(super) fn of(me: &Me, peers: &Peers, roster: &Roster, by_api: bool) -> Self {
+        let mut nodes: BTreeMap<NodeId, Vec<Runner>> = BTreeMap::new();
+        let mine = roster.id(&me.node);
+        if let Some(id) = mine {
+            nodes.entry(id).or_default().push(Runner {
+                interface: me.interface.clone(),
+                station: me.station,
+                standing: me.standing,
+                mac: me.mac,
+                ipv6: me.ipv6,
+                stale: me.stale,
+            });
+        }
+        for (station, standing) in peers.standings() {
+            let Some((peer, id)) = peers.get(*station).and_then(|peer| Some((peer, roster.id(&peer.node)?))) else {
+                continue;
+            };
+            nodes.entry(id).or_default().push(Runner {
+                interface: peer.interface.clone(),
+                station: *station,
+                standing: *standing,
+                mac: peer.mac,
+                ipv6: peer.addresses.iter().any(IpAddr::is_ipv6),
+                stale: peer.stale,
+            });
+        }
+        nodes.values_mut().for_each(|runners| runners.sort_by(|a, b| a.interface.cmp(&b.interface)));
+        Field { nodes, by_api: mine.filter(|_| by_api) }
+    }
+
+    /// Who is elected for `address`; `None` where nobody may.
+    ///
+    /// Steps, in the order of the lines below:
+    /// 1. where nobody was ever heard, the API's order decides, among nodes that it calls `Ready`;
+    /// 2. stations on interfaces that the advertisements do not name for their node do not run, nor do those without
+    ///    IPv6 for an IPv6 address;
+    /// 3. a station whose speaker is away and that owned the address keeps it, if no fit one comes before it: the
+    ///    elected one stands in;
+    /// 4. fit before passed over, starting, unfit, leaving; then the order of the contest; then, of one node, that of the
+    ///    interfaces' names.
+    pub(super) fn elect(
+        &self,
+        contest: &Contest,
+        address: IpAddr,
+        claimants: &[(StationId, Voice)],
+        passed: &[StationId],
+        roster: &Roster,
+    ) -> Option<Elected> {
+        if let Some(mine) = self.by_api {
+            let owner = contest.owner_by_api(roster)?;
+            let names = contest.interfaces_of(owner)?;
+            let runner = self.nodes.get(&owner).filter(|_| owner == mine).and_then(|runners| runners.first());
+            let runner = runner.filter(|r| names.contains(&r.interface) && (address.is_ipv4() || r.ipv6))?;
+            return Some(Elected { station: runner.station, absent: None, fit: true });
+        }
+        let mut best: Option<(Rank, Elected)> = None;
+        let mut absent = None;
+        for (place, id) in contest.order().iter().enumerate() {
+            for runner in self.nodes.get(id).into_iter().flatten() {
+                if !contest.interfaces(place).contains(&runner.interface) || (address.is_ipv6() && !runner.ipv6) {
+                    continue;
+                }
+                if runner.standing == Standing::Away {
+                    let owned = claimants.contains(&(runner.station, Voice::Own));
+                    if owned && absent.is_none() {
+                        absent = Some((runner.station, runner.mac));
+                    }
+                    continue;
+                }
+                let rank = rank(runner, passed);
+                if best.as_ref().is_none_or(|(known, _)| rank < *known) {
+                    let fit = rank == Rank::Fit;
+                    best = Some((rank, Elected { station: runner.station, absent, fit }));
+                }
+            }
+            if matches!(best, Some((Rank::Fit, _))) {
+                break;
+            }
+        }
+        best.map(|(_, elected)| elected)
+    }
+
+    /// What is known of a station that counts.
+    pub(super) fn runner(&self, station: StationId) -> Option<&Runner> {
+        self.nodes.values().flatten().find(|runner| runner.station == station)
+    }
+
+    /// The node of a station.
+    pub(super) fn node(&self, station: StationId) -> Option<NodeId> {
+        let of = |(_, runners): &(&NodeId, &Vec<Runner>)| runners.iter().any(|runner| runner.station == station);
+        self.nodes.iter().find(of).map(|(id, _)| *id)
+    }
+}
+
+impl Runner {
+    /// Whether it can own anything now: its claims count in a dispute.
+    pub(super) fn is_there(&self) -> bool {
+        self.standing != Standing::Away
+    }
+}
+
+/// In which order stations are elected. The first is the best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Fit,
+    Passed,
+    Starting,
+    Unfit,
+    Leaving,
+}
+
+fn rank(runner: &Runner, passed: &[StationId]) -> Rank {
+    match runner.standing {
+        Standing::Fit if passed.contains(&runner.station) => Rank::Passed,
+        Standing::Fit => Rank::Fit,
+        Standing::Starting => Rank::Starting,
+        Standing::Unfit => Rank::Unfit,
+        Standing::Leaving | Standing::Away => Rank::Leaving,
+    }
+}

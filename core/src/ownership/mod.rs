@@ -1,0 +1,364 @@
+//! Who answers for an address on one link, settled among those who hear each other there.
+//!
+//! ```text
+//!  Contest (API: who may, in which order) ─┐
+//!  Peers   (wire: who is there, and how) ──┼─► elect ─► Elected ─┐
+//!                                          │                     ├─► Phase of the address here ─► Act
+//!  claims  (wire: who says that it does) ──┴─────────────────────┘        │
+//!                                                                         └─► what we claim, told to all
+//! ```
+//!
+//! The election says who *should* answer; claims say who does. Between the two, an address never falls silent and is
+//! never given up too early (make before break): whoever has lost it answers until the one who won it says so.
+
+mod dispute;
+mod field;
+mod phase;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::election::{Contest, Roster};
+use crate::peers::{Peers, Standing, Timing};
+use crate::wire::Mac;
+use crate::wire::hello::{Claim, Digest, StationId, Voice};
+
+use field::{Elected, Field, Me};
+pub use phase::Phase;
+use phase::Spot;
+
+/// What the announcer is to do on this link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Answer for the address with our own Ethernet address, and announce it: first after a probe, where it is `new` on
+    /// this link and nobody claimed it.
+    Own {
+        /// The address.
+        address: IpAddr,
+        /// Nobody of us had it here.
+        new: bool,
+    },
+    /// Answer for it with this Ethernet address, of a node that is away. Nothing moves, so nothing is announced.
+    StandIn {
+        /// The address.
+        address: IpAddr,
+        /// That of the absent node.
+        mac: Mac,
+    },
+    /// Another one claimed it too, and does no longer: announce it once more.
+    Again(IpAddr),
+    /// No word about it any more.
+    Stop(IpAddr),
+}
+
+/// All contests by address.
+pub type Contests = BTreeMap<IpAddr, Arc<Contest>>;
+
+/// What settles the addresses of one link, beside what the link's own state says.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// Who may answer for what.
+    pub contests: &'a Contests,
+    /// The nodes by number.
+    pub roster: &'a Roster,
+    /// Who else is there.
+    pub peers: &'a Peers,
+}
+
+/// The addresses of one link.
+#[derive(Clone, Debug)]
+pub struct Ownership {
+    me: Me,
+    timing: Timing,
+    field: Field,
+    spots: BTreeMap<IpAddr, Spot>,
+    /// When to look again at an address whose elected station has not claimed it yet, or that is disputed.
+    waits: BTreeSet<(Duration, IpAddr)>,
+    /// What we claim, and what of it the others were not told yet: what was claimed before.
+    digest: Digest,
+    untold: BTreeMap<IpAddr, Option<Voice>>,
+    acts: Vec<Act>,
+}
+
+/// What our own station is.
+#[derive(Clone, Debug)]
+pub struct Station {
+    /// The node's name.
+    pub node: Box<str>,
+    /// The link's name.
+    pub interface: Box<str>,
+    /// The link's Ethernet address.
+    pub mac: Mac,
+    /// Whether the link has IPv6.
+    pub ipv6: bool,
+}
+
+impl Station {
+    /// Its short name on the wire.
+    pub fn id(&self) -> StationId {
+        StationId::of(&self.node, &self.interface)
+    }
+}
+
+impl Ownership {
+    /// Of a link on which nothing is answered for yet; our standing there is to be told.
+    pub fn new(station: Station, timing: Timing) -> Self {
+        let id = station.id();
+        let Station { node, interface, mac, ipv6 } = station;
+        let me =
+            Me { node, interface, station: id, mac, ipv6, standing: Standing::Starting, stale: false };
+        Ownership {
+            me,
+            timing,
+            field: Field::default(),
+            spots: BTreeMap::new(),
+            waits: BTreeSet::new(),
+            digest: Digest::default(),
+            untold: BTreeMap::new(),
+            acts: Vec::new(),
+        }
+    }
+
+    /// The link has another Ethernet address, or IPv6 came or went.
+    pub fn relink(&mut self, mac: Mac, ipv6: bool) {
+        (self.me.mac, self.me.ipv6) = (mac, ipv6);
+    }
+
+    /// Takes who counts now, and how we stand; looks at every address again where that is different. `by_api`: nobody was ever
+    /// heard here, so that the API alone decides.
+    pub fn stand(&mut self, standing: Standing, stale: bool, by_api: bool, known: Known<'_>, now: Duration) {
+        (self.me.standing, self.me.stale) = (standing, stale);
+        let field = Field::of(&self.me, known.peers, known.roster, by_api);
+        if field == self.field {
+            return;
+        }
+        self.field = field;
+        self.forget_claimants(known.peers);
+        let all: BTreeSet<IpAddr> = self.spots.keys().chain(known.contests.keys()).copied().collect();
+        all.into_iter().for_each(|address| self.settle(address, known, now));
+    }
+
+    /// Claims of stations that are gone count no longer.
+    fn forget_claimants(&mut self, peers: &Peers) {
+        for spot in self.spots.values_mut() {
+            spot.claimants.retain(|(station, _)| peers.get(*station).is_some());
+        }
+    }
+
+    /// Looks at one address again: its contest changed.
+    pub fn contest(&mut self, address: IpAddr, known: Known<'_>, now: Duration) {
+        if let Some(spot) = self.spots.get_mut(&address) {
+            spot.passed.clear();
+        }
+        self.settle(address, known, now);
+    }
+
+    /// Takes a change of what a peer claims.
+    pub fn claimed(&mut self, station: StationId, claims: &[Claim], known: Known<'_>, now: Duration) {
+        for claim in claims {
+            self.put(station, claim);
+            self.settle(claim.address, known, now);
+        }
+    }
+
+    /// Takes all that a peer claims.
+    pub fn replaced(&mut self, station: StationId, claims: &[Claim], known: Known<'_>, now: Duration) {
+        let all: BTreeMap<IpAddr, &Claim> = claims.iter().map(|claim| (claim.address, claim)).collect();
+        let before = self.spots.iter().filter(|(_, spot)| spot.claims(station).is_some());
+        let touched: BTreeSet<IpAddr> = before.map(|(address, _)| *address).chain(all.keys().copied()).collect();
+        for address in touched {
+            let claim = all.get(&address).copied().copied();
+            self.put(station, &claim.unwrap_or(Claim { address, voice: Voice::Released }));
+            self.settle(address, known, now);
+        }
+    }
+
+    fn put(&mut self, station: StationId, claim: &Claim) {
+        let spot = self.spots.entry(claim.address).or_default();
+        spot.claimants.retain(|(known, _)| *known != station);
+        if claim.voice != Voice::Released {
+            spot.claimants.push((station, claim.voice));
+            spot.claimants.sort();
+            spot.passed.retain(|passed| *passed != station);
+        }
+    }
+
+    /// Looks again at what waited until now.
+    pub fn tick(&mut self, known: Known<'_>, now: Duration) {
+        while let Some((_, address)) = self.waits.first().copied().filter(|(at, _)| *at <= now) {
+            self.waits.pop_first();
+            self.settle(address, known, now);
+        }
+    }
+
+    /// When [`tick`](Self::tick) has something to do.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.waits.first().map(|(at, _)| *at)
+    }
+
+    /// Brings one address to where it belongs.
+    ///
+    /// Steps, in the order of the lines below:
+    /// 1. the election, with disputes settled ([`dispute`]); an elected station that is fit and has not claimed within three
+    ///    intervals is passed over until it does;
+    /// 2. nobody: no word any more, at once;
+    /// 3. ours: answer, with our own Ethernet address or that of the absent owner;
+    /// 4. another's: what we answer for we go on answering for, until the other one claims it.
+    fn settle(&mut self, address: IpAddr, known: Known<'_>, now: Duration) {
+        let elected = self.elected(address, known, now);
+        let spot = self.spots.entry(address).or_default();
+        let phase = spot.phase;
+        match elected {
+            None => self.enter(address, Phase::Silent),
+            Some(Elected { station, absent, .. }) if station == self.me.station => match absent {
+                _ if self.me.standing == Standing::Starting => {}
+                // Whoever owns it already does not change its voice for somebody who is away.
+                Some((_, mac)) if phase != Phase::Owner && phase != Phase::Yielding => {
+                    self.enter(address, Phase::StandIn(mac));
+                }
+                _ => self.enter(address, Phase::Owner),
+            },
+            Some(Elected { station, .. }) => {
+                let claimed = spot.claims(station).is_some();
+                match phase {
+                    Phase::Silent => {}
+                    _ if claimed => self.enter(address, Phase::Silent),
+                    Phase::Owner => self.enter(address, Phase::Yielding),
+                    Phase::Yielding | Phase::StandIn(_) => {}
+                }
+            }
+        }
+        if self.spots.get(&address).is_some_and(Spot::is_empty) && !known.contests.contains_key(&address) {
+            self.spots.remove(&address);
+        }
+    }
+
+    /// The election of one address, and what it waits for.
+    fn elected(&mut self, address: IpAddr, known: Known<'_>, now: Duration) -> Option<Elected> {
+        let contest = known.contests.get(&address)?;
+        let Ownership { me, timing, field, spots, waits, .. } = self;
+        let spot = spots.entry(address).or_default();
+        loop {
+            let elected =
+                field.elect(contest, address, &spot.claimants, &spot.passed, known.roster);
+            let Some(elected) = elected else {
+                spot.wait = None;
+                return None;
+            };
+            if elected.station == me.station {
+                spot.wait = None;
+                let other = dispute::decide(me, field, spot, address, timing, known.roster, now);
+                if let Some(again) = other.again {
+                    waits.insert((again, address));
+                }
+                return Some(other.defer_to.map_or(elected, |station| Elected { station, absent: None, fit: true }));
+            }
+            spot.dispute = None;
+            if spot.claims(elected.station).is_some() || !elected.fit {
+                spot.wait = None;
+                return Some(elected);
+            }
+            match spot.wait {
+                Some((station, until)) if station == elected.station => {
+                    if until > now {
+                        return Some(elected);
+                    }
+                    spot.passed.push(station);
+                    spot.wait = None;
+                }
+                _ => {
+                    let until = now + timing.patience();
+                    spot.wait = Some((elected.station, until));
+                    waits.insert((until, address));
+                    return Some(elected);
+                }
+            }
+        }
+    }
+
+    /// Changes how an address is answered for, and notes what is to be told of that.
+    fn enter(&mut self, address: IpAddr, phase: Phase) {
+        let spot = self.spots.entry(address).or_default();
+        let before = std::mem::replace(&mut spot.phase, phase);
+        if before == phase {
+            return;
+        }
+        let new = before == Phase::Silent && spot.claimants.is_empty() && !spot.had;
+        spot.had = true;
+        match (before, phase) {
+            (Phase::Yielding, Phase::Owner) | (Phase::Owner, Phase::Yielding) => {}
+            (_, Phase::Owner | Phase::Yielding) => self.acts.push(Act::Own { address, new }),
+            (_, Phase::StandIn(mac)) => self.acts.push(Act::StandIn { address, mac }),
+            (_, Phase::Silent) => self.acts.push(Act::Stop(address)),
+        }
+        let (had, has) = (before.voice(), phase.voice());
+        if had != has {
+            if let Some(voice) = had {
+                self.digest.remove(&Claim { address, voice });
+            }
+            if let Some(voice) = has {
+                self.digest.add(&Claim { address, voice });
+            }
+            self.untold.entry(address).or_insert(had);
+        }
+    }
+
+    /// Gives everything up without another word: the link is gone, or we cannot know what is ours.
+    pub fn abandon(&mut self) {
+        let all: Vec<IpAddr> = self.spots.keys().copied().collect();
+        all.into_iter().for_each(|address| self.enter(address, Phase::Silent));
+        self.waits.clear();
+    }
+
+    /// What the announcer is to do, in order.
+    pub fn take_acts(&mut self) -> Vec<Act> {
+        std::mem::take(&mut self.acts)
+    }
+
+    /// What changed of what we claim since that was taken last: each address with what was claimed before.
+    pub fn take_untold(&mut self) -> BTreeMap<IpAddr, Option<Voice>> {
+        let mut untold = std::mem::take(&mut self.untold);
+        untold.retain(|address, before| self.voice(*address) != *before);
+        untold
+    }
+
+    /// The digest of all that we claim.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What we claim of this address.
+    pub fn voice(&self, address: IpAddr) -> Option<Voice> {
+        self.spots.get(&address)?.phase.voice()
+    }
+
+    /// All that we claim.
+    pub fn claims(&self) -> BTreeMap<IpAddr, Voice> {
+        let voice = |(address, spot): (&IpAddr, &Spot)| Some((*address, spot.phase.voice()?));
+        self.spots.iter().filter_map(voice).collect()
+    }
+
+    /// How an address is answered for.
+    pub fn phase(&self, address: IpAddr) -> Phase {
+        self.spots.get(&address).map_or(Phase::Silent, |spot| spot.phase)
+    }
+
+    /// Whether any address is answered for that is to go to somebody else.
+    pub fn is_yielding(&self) -> bool {
+        self.spots.values().any(|spot| spot.phase == Phase::Yielding)
+    }
+
+    /// The stations for which we stand in.
+    pub fn absent(&self) -> BTreeSet<Mac> {
+        let mac = |spot: &Spot| match spot.phase {
+            Phase::StandIn(mac) => Some(mac),
+            _ => None,
+        };
+        self.spots.values().filter_map(mac).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

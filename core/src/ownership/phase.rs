@@ -1,0 +1,67 @@
+//! How an address is answered for on one link, and what is known of it there.
+
+use std::time::Duration;
+
+use crate::wire::Mac;
+use crate::wire::hello::{StationId, Voice};
+
+/// How this node answers for an address on a link.
+///
+/// ```text
+///            elected                     another one is elected
+///  Silent ───────────► Owner ◄───────────────────────────► Yielding
+///    │ ▲                 ▲ └── another one claims ──┐          │ the other one claims
+///    │ │                 │ the absent one is gone   ▼          ▼
+///    │ └──────────────────────────────────────── Silent ◄──────┘
+///    └──────► StandIn ───┘   the absent one claims again ─► Silent
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Not at all.
+    #[default]
+    Silent,
+    /// With our own Ethernet address.
+    Owner,
+    /// The same, until the one to whom it goes claims it.
+    Yielding,
+    /// With that of its owner, whose speaker is away.
+    StandIn(Mac),
+}
+
+impl Phase {
+    /// What is claimed.
+    pub fn voice(self) -> Option<Voice> {
+        match self {
+            Phase::Silent => None,
+            Phase::Owner | Phase::Yielding => Some(Voice::Own),
+            Phase::StandIn(_) => Some(Voice::StandIn),
+        }
+    }
+}
+
+/// What is known of one address on one link.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spot {
+    pub(super) phase: Phase,
+    /// Whether it was ever answered for here by us.
+    pub(super) had: bool,
+    /// Who else says that it answers for it, ascending.
+    pub(super) claimants: Vec<(StationId, Voice)>,
+    /// Who is elected and has not claimed yet, and until when that is waited for.
+    pub(super) wait: Option<(StationId, Duration)>,
+    /// Those who were elected, did not claim, and are passed over.
+    pub(super) passed: Vec<StationId>,
+    /// Since when somebody else claims what is ours.
+    pub(super) dispute: Option<Duration>,
+}
+
+impl Spot {
+    /// What a station claims of it.
+    pub(super) fn claims(&self, station: StationId) -> Option<Voice> {
+        self.claimants.iter().find(|(known, _)| *known == station).map(|(_, voice)| *voice)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.phase == Phase::Silent && self.claimants.is_empty()
+    }
+}

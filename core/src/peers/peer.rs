@@ -1,0 +1,115 @@
+//! What is known of one other station: a speaker's link on our segment.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::hello_key::KeyId;
+use crate::wire::Mac;
+use crate::wire::hello::{Claim, Digest, State, StationId};
+
+/// How many sessions of a station that are over are remembered, so that their frames never count again.
+const RETIRED: usize = 64;
+
+/// One other station. Its `epoch` names the session, from one start of its speaker to the next.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The node's name in the cluster.
+    pub node: Arc<str>,
+    /// The name of its link.
+    pub interface: Box<str>,
+    /// The Ethernet address of that link.
+    pub mac: Mac,
+    /// The node's own addresses on that link.
+    pub addresses: Vec<IpAddr>,
+    /// The keys that it has loaded.
+    pub loaded: Vec<KeyId>,
+    /// Its state, as last told.
+    pub state: State,
+    /// Whether traffic would end at its node.
+    pub unfit: bool,
+    /// Whether it does not know what the API server says now.
+    pub stale: bool,
+    pub(super) epoch: u64,
+    pub(super) sequence: u64,
+    pub(super) retired: VecDeque<u64>,
+    /// How often it says hello.
+    pub(super) interval: Duration,
+    /// When it was heard last.
+    pub(super) heard: Duration,
+    /// Until when its last word that it hears us counts.
+    pub(super) listed: Duration,
+    /// Whom it hears: until when that counts, and whether the other one hears it too.
+    pub(super) hears: BTreeMap<StationId, (Duration, bool)>,
+    /// How often it was asked whether it is there, since it was heard last.
+    pub(super) asked: u32,
+    /// When its node's kernel was last known to live.
+    pub(super) kernel: Duration,
+    /// When the kernel was asked last.
+    pub(super) kernel_asked: Duration,
+    /// Since when its speaker is away while its node lives.
+    pub(super) away: Option<Duration>,
+    /// What it says that it claims, and what we know of that.
+    pub(super) told: Digest,
+    pub(super) known: Digest,
+    pub(super) wanted: Option<Duration>,
+    pub(super) parts: Option<Parts>,
+}
+
+/// The parts of a whole list of claims that have come so far.
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
+    pub(super) after: Digest,
+    pub(super) of: u16,
+    pub(super) parts: BTreeMap<u16, Vec<Claim>>,
+}
+
+impl Peer {
+    /// One that is heard for the first time.
+    pub(super) fn new(node: &str, interface: &str, mac: Mac, epoch: u64, sequence: u64, now: Duration) -> Self {
+        Peer {
+            node: node.into(),
+            interface: interface.into(),
+            mac,
+            addresses: Vec::new(),
+            loaded: Vec::new(),
+            state: State::Starting,
+            unfit: false,
+            stale: false,
+            epoch,
+            sequence,
+            retired: VecDeque::new(),
+            interval: Duration::from_millis(100),
+            heard: now,
+            listed: Duration::ZERO,
+            hears: BTreeMap::new(),
+            asked: 0,
+            kernel: Duration::ZERO,
+            kernel_asked: Duration::ZERO,
+            away: None,
+            told: Digest::default(),
+            known: Digest::default(),
+            wanted: None,
+            parts: None,
+        }
+    }
+
+    /// Goes over to a new session of the same station.
+    pub(super) fn restart(&mut self, epoch: u64, sequence: u64) {
+        if self.retired.len() == RETIRED {
+            self.retired.pop_front();
+        }
+        self.retired.push_back(self.epoch);
+        (self.epoch, self.sequence) = (epoch, sequence);
+        self.listed = Duration::ZERO;
+        self.hears.clear();
+        (self.wanted, self.parts) = (None, None);
+        self.told = Digest::default();
+    }
+
+    /// Whether it answers for addresses of this family: without an IPv6 address, no neighbour discovery takes place there.
+    pub fn speaks(&self, address: IpAddr) -> bool {
+        address.is_ipv4() || self.addresses.iter().any(IpAddr::is_ipv6)
+    }
+}
