@@ -170,14 +170,33 @@ impl Packet {
     ///
     /// An address in 169.254/16 is answered by broadcast (RFC 3927 section 2.5).
     pub fn answer(&self, mac: Mac) -> Packet {
-        let sender = Host { mac, ip: self.target.ip };
+        self.answer_as(mac, mac)
+    }
+
+    /// The answer to this request by a stand-in: the packet says that the address asked for is at `payload`, the
+    /// Ethernet frame comes from `source`, which sends it.
+    ///
+    /// The source is never borrowed: switches would learn the other station's address at this one's port, and
+    /// send its traffic here.
+    pub fn answer_as(&self, payload: Mac, source: Mac) -> Packet {
+        let sender = Host { mac: payload, ip: self.target.ip };
         Packet {
             destination: destination_for(sender.ip, self.sender.mac),
-            source: mac,
+            source,
             operation: Operation::Reply,
             sender,
             target: self.sender,
         }
+    }
+
+    /// Whose answer this is, and to which of the asker's addresses; `None` for a request, for an announcement in the
+    /// form of a reply, and for an answer to a probe, which tells of no address of the asker.
+    ///
+    /// Linux sends it from the address that was asked for, to the address that asked.
+    pub fn answered(&self) -> Option<(Host, Ipv4Addr)> {
+        let (sender, asker) = (self.sender, self.target.ip);
+        let tells = self.operation == Operation::Reply && sender.ip != asker;
+        (tells && !sender.ip.is_unspecified() && !asker.is_unspecified()).then_some((sender, asker))
     }
 }
 
@@ -197,6 +216,35 @@ pub fn announcement(mac: Mac, ip: Ipv4Addr) -> [Packet; 2] {
         target: Host { mac: Mac::ZERO, ip },
     };
     [request, Packet { operation: Operation::Reply, target: sender, ..request }]
+}
+
+/// The question "who has `target`, tell `sender`", from a station `mac` that has the address `sender`. An answer proves
+/// that the kernel of the host that has `target` is alive.
+pub fn request(mac: Mac, sender: Ipv4Addr, target: Ipv4Addr) -> Packet {
+    Packet {
+        destination: Mac::BROADCAST,
+        source: mac,
+        operation: Operation::Request,
+        sender: Host { mac, ip: sender },
+        target: Host { mac: Mac::ZERO, ip: target },
+    }
+}
+
+/// The question whether anybody has `ip`, by a station that wants to use it (RFC 5227 section 2.1.1). Its sender
+/// address is 0.0.0.0, so that nobody learns anything from it.
+pub fn probe(mac: Mac, ip: Ipv4Addr) -> Packet {
+    request(mac, Ipv4Addr::UNSPECIFIED, ip)
+}
+
+/// The question "who has `client`, tell `address`", by which the new owner of `address` teaches `client` its Ethernet
+/// address `mac`, and is told so.
+///
+/// Linux takes what the sender of a request for its own address says, whether it has an entry for that sender or
+/// none, however young; and answers. To `to`, the client's own Ethernet address, where it is known, and else to all; from
+/// a link-local address always to all (RFC 3927 section 2.5).
+pub fn confirmation(mac: Mac, address: Ipv4Addr, client: Ipv4Addr, to: Option<Mac>) -> Packet {
+    let destination = to.map_or(Mac::BROADCAST, |client| destination_for(address, client));
+    Packet { destination, ..request(mac, address, client) }
 }
 
 /// Where a frame with the sender address `ip` goes when `asker` is to get it.

@@ -203,7 +203,16 @@ impl Solicitation {
     /// To the asker alone; but one that only probes has no address yet, so everybody hears that the address
     /// is taken, which ends the probing.
     pub fn answer(&self, mac: Mac) -> Advertisement {
-        let to_all = announcement(mac, self.target);
+        self.answer_as(mac, mac)
+    }
+
+    /// The answer to this solicitation by a stand-in: the target link-layer option says that the address asked for is
+    /// at `payload`, the Ethernet frame comes from `source`, which sends it.
+    ///
+    /// The source is never borrowed: switches would learn the other station's address at this one's port, and
+    /// send its traffic here.
+    pub fn answer_as(&self, payload: Mac, source: Mac) -> Advertisement {
+        let to_all = Advertisement { source, ..announcement(payload, self.target) };
         if self.sender.is_unspecified() {
             return to_all;
         }
@@ -232,6 +241,14 @@ impl Advertisement {
         }
         frame(self.destination, self.source, self.sender, self.recipient, body)
     }
+
+    /// Whose answer this is, as address and Ethernet address, and to which of the asker's addresses; `None` for what nobody asked
+    /// for.
+    ///
+    /// An answer to a unicast solicitation may lack the option; it then comes from the frame's source (section 7.2.4).
+    pub fn answered(&self) -> Option<(Ipv6Addr, Mac, Ipv6Addr)> {
+        self.solicited.then_some((self.target, self.link_layer.unwrap_or(self.source), self.recipient))
+    }
 }
 
 /// The frame that tells everybody on the link that `ip` is at `mac` (section 7.2.6): unsolicited, with Override.
@@ -246,6 +263,40 @@ pub fn announcement(mac: Mac, ip: Ipv6Addr) -> Advertisement {
         solicited: false,
         overrides: true,
         link_layer: Some(mac),
+    }
+}
+
+/// The question "who has `target`, tell `sender`", from a station `mac` that has the address `sender` (section 7.2.2). An
+/// answer proves that the kernel of the host that has `target` is alive.
+pub fn request(mac: Mac, sender: Ipv6Addr, target: Ipv6Addr) -> Solicitation {
+    let recipient = solicited_node(target);
+    Solicitation {
+        destination: group_mac(recipient),
+        source: mac,
+        sender,
+        recipient,
+        target,
+        link_layer: Some(mac),
+    }
+}
+
+/// The question whether anybody has `ip`, by a station that wants to use it (RFC 4862 section 5.4.2). Its sender is
+/// `::`, so that nobody learns anything from it, and the answer goes to all nodes.
+pub fn probe(mac: Mac, ip: Ipv6Addr) -> Solicitation {
+    Solicitation { link_layer: None, ..request(mac, Ipv6Addr::UNSPECIFIED, ip) }
+}
+
+/// The question "who has `client`, tell `address`", by which the new owner of `address` teaches `client` its Ethernet
+/// address `mac`, and is told so.
+///
+/// Linux takes the source link-layer option of a solicitation for its own address, whether it has an entry for the
+/// sender or none, however young, and then answers by that very entry: an answer that arrives here proves that the
+/// entry is right. To `to`, the client's own Ethernet address, where it is known, and else to the client's group.
+pub fn confirmation(mac: Mac, address: Ipv6Addr, client: Ipv6Addr, to: Option<Mac>) -> Solicitation {
+    let to_group = request(mac, address, client);
+    match to {
+        Some(destination) => Solicitation { destination, recipient: client, ..to_group },
+        None => to_group,
     }
 }
 

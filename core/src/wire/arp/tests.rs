@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::*;
 
 const NODE: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
+/// The node that a stand-in answers for.
+const ABSENT: Mac = Mac([0x02, 0, 0, 0, 0, 0x02]);
 const CLIENT: Mac = Mac([0x02, 0, 0, 0, 0, 0x99]);
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const CLIENT_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 153);
@@ -117,7 +119,94 @@ fn golden() -> Vec<Golden> {
             meaning: Packet { target: Host { mac: Mac::ZERO, ip: [169, 254, 7, 7].into() }, ..question }
                 .answer(NODE),
         },
+        Golden {
+            name: "a stand-in says that 10.0.0.1 is at the absent node",
+            #[rustfmt::skip]
+            bytes: [
+                0x02, 0, 0, 0, 0, 0x99, 0x02, 0, 0, 0, 0, 0x01, 0x08, 0x06,
+                0x00, 0x01, 0x08, 0x00, 6, 4, 0x00, 0x02,
+                0x02, 0, 0, 0, 0, 0x02, 10, 0, 0, 1,
+                0x02, 0, 0, 0, 0, 0x99, 10, 0, 0, 153,
+            ],
+            meaning: question.answer_as(ABSENT, NODE),
+        },
+        Golden {
+            name: "our probe for 10.0.0.1",
+            #[rustfmt::skip]
+            bytes: [
+                0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0, 0, 0, 0x01, 0x08, 0x06,
+                0x00, 0x01, 0x08, 0x00, 6, 4, 0x00, 0x01,
+                0x02, 0, 0, 0, 0, 0x01, 0, 0, 0, 0,
+                0, 0, 0, 0, 0, 0, 10, 0, 0, 1,
+            ],
+            meaning: probe(NODE, VIP),
+        },
+        Golden {
+            name: "who has node 10.0.0.12, tell node 10.0.0.11",
+            #[rustfmt::skip]
+            bytes: [
+                0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0, 0, 0, 0x01, 0x08, 0x06,
+                0x00, 0x01, 0x08, 0x00, 6, 4, 0x00, 0x01,
+                0x02, 0, 0, 0, 0, 0x01, 10, 0, 0, 11,
+                0, 0, 0, 0, 0, 0, 10, 0, 0, 12,
+            ],
+            meaning: request(NODE, [10, 0, 0, 11].into(), [10, 0, 0, 12].into()),
+        },
+        Golden {
+            name: "who has 10.0.0.153, tell 10.0.0.1: to the client",
+            #[rustfmt::skip]
+            bytes: [
+                0x02, 0, 0, 0, 0, 0x99, 0x02, 0, 0, 0, 0, 0x01, 0x08, 0x06,
+                0x00, 0x01, 0x08, 0x00, 6, 4, 0x00, 0x01,
+                0x02, 0, 0, 0, 0, 0x01, 10, 0, 0, 1,
+                0, 0, 0, 0, 0, 0, 10, 0, 0, 153,
+            ],
+            meaning: confirmation(NODE, VIP, CLIENT_IP, Some(CLIENT)),
+        },
+        Golden {
+            name: "who has 10.0.0.153, tell 10.0.0.1: to all",
+            #[rustfmt::skip]
+            bytes: [
+                0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0, 0, 0, 0x01, 0x08, 0x06,
+                0x00, 0x01, 0x08, 0x00, 6, 4, 0x00, 0x01,
+                0x02, 0, 0, 0, 0, 0x01, 10, 0, 0, 1,
+                0, 0, 0, 0, 0, 0, 10, 0, 0, 153,
+            ],
+            meaning: confirmation(NODE, VIP, CLIENT_IP, None),
+        },
+        Golden {
+            name: "10.0.0.153 is at the client, to 10.0.0.1",
+            #[rustfmt::skip]
+            bytes: [
+                0x02, 0, 0, 0, 0, 0x01, 0x02, 0, 0, 0, 0, 0x99, 0x08, 0x06,
+                0x00, 0x01, 0x08, 0x00, 6, 4, 0x00, 0x02,
+                0x02, 0, 0, 0, 0, 0x99, 10, 0, 0, 153,
+                0x02, 0, 0, 0, 0, 0x01, 10, 0, 0, 1,
+            ],
+            meaning: confirmation(NODE, VIP, CLIENT_IP, None).answer(CLIENT),
+        },
     ]
+}
+
+#[test]
+fn an_answer_tells_whose_it_is_and_who_asked() {
+    let client = Host { mac: CLIENT, ip: CLIENT_IP };
+    let answer = confirmation(NODE, VIP, CLIENT_IP, Some(CLIENT)).answer(CLIENT);
+    assert_eq!(answer.answered(), Some((client, VIP)));
+    for (name, other) in [
+        ("a request", confirmation(NODE, VIP, CLIENT_IP, None)),
+        ("an announcement", announcement(NODE, VIP)[1]),
+        ("an answer to a probe", probe(NODE, VIP).answer(CLIENT)),
+        ("an answer from nowhere", request(NODE, VIP, Ipv4Addr::UNSPECIFIED).answer(CLIENT)),
+    ] {
+        assert_eq!(other.answered(), None, "{name}");
+    }
+}
+
+#[test]
+fn arp_6_a_confirmation_from_a_link_local_address_goes_to_all() {
+    let packet = confirmation(NODE, [169, 254, 7, 7].into(), CLIENT_IP, Some(CLIENT));
+    assert_eq!(packet.destination, Mac::BROADCAST);
 }
 
 fn question_bytes() -> Vec<u8> {
@@ -256,5 +345,31 @@ proptest! {
         prop_assert_eq!(answer.source, answer.sender.mac);
         prop_assert_eq!(answer.destination.is_group(), packet.target.ip.is_link_local());
         prop_assert_eq!(answer.sender.ip, packet.target.ip);
+    }
+
+    #[test]
+    fn arp_3_a_stand_in_answers_with_the_payload_of_another_and_its_own_source(
+        packet in any_packet(), payload in any_station(), source in any_station(),
+    ) {
+        let answer = packet.answer_as(payload, source);
+        prop_assert_eq!((answer.sender.mac, answer.source), (payload, source));
+        prop_assert_eq!(answer, Packet { source, ..packet.answer(payload) });
+        prop_assert_eq!(Packet::parse(&answer.build()), Ok(answer));
+    }
+
+    /// Whoever is asked and answers is recognised; the asker's own MAC stands in both headers (arp 3).
+    #[test]
+    fn a_confirmation_is_parsed_and_its_answer_recognised(
+        mac in any_station(), address in 1..u32::MAX, client in 1..u32::MAX, to in prop::option::of(any_station()),
+        other in any_station(),
+    ) {
+        prop_assume!(address != client);
+        let (address, client) = (Ipv4Addr::from_bits(address), Ipv4Addr::from_bits(client));
+        let asked = confirmation(mac, address, client, to);
+        prop_assert_eq!(Packet::parse(&asked.build()), Ok(asked));
+        prop_assert_eq!((asked.source, asked.sender), (mac, Host { mac, ip: address }));
+        let answer = Packet::parse(&asked.answer(other).build()).unwrap();
+        prop_assert_eq!(answer.answered(), Some((Host { mac: other, ip: client }, address)));
+        prop_assert_eq!(asked.answered(), None);
     }
 }

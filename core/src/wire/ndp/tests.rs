@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use super::*;
 
 const NODE: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
+/// The node that a stand-in answers for.
+const ABSENT: Mac = Mac([0x02, 0, 0, 0, 0, 0x02]);
 const CLIENT: Mac = Mac([0x02, 0, 0, 0, 0, 0x99]);
 const VIP: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0x0a0b, 0x0c0d);
 const CLIENT_IP: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x99);
@@ -180,6 +182,75 @@ fn golden() -> Vec<Golden> {
                 link_layer: None,
             }),
         },
+        Golden {
+            name: "who has fe80::99, tell the VIP: to the client",
+            #[rustfmt::skip]
+            bytes: vec![
+                0x02, 0, 0, 0, 0, 0x99, 0x02, 0, 0, 0, 0, 0x01, 0x86, 0xdd,
+                0x60, 0, 0, 0, 0, 32, 58, 255,
+                0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d,
+                0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x99,
+                135, 0, 0x33, 0x9e, 0, 0, 0, 0,
+                0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x99,
+                1, 1, 0x02, 0, 0, 0, 0, 0x01,
+            ],
+            meaning: Message::Solicitation(confirmation(NODE, VIP, CLIENT_IP, Some(CLIENT))),
+        },
+        Golden {
+            name: "who has fe80::99, tell the VIP: to its group",
+            #[rustfmt::skip]
+            bytes: vec![
+                0x33, 0x33, 0xff, 0, 0, 0x99, 0x02, 0, 0, 0, 0, 0x01, 0x86, 0xdd,
+                0x60, 0, 0, 0, 0, 32, 58, 255,
+                0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d,
+                0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x01, 0xff, 0, 0, 0x99,
+                135, 0, 0x34, 0x1a, 0, 0, 0, 0,
+                0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x99,
+                1, 1, 0x02, 0, 0, 0, 0, 0x01,
+            ],
+            meaning: Message::Solicitation(confirmation(NODE, VIP, CLIENT_IP, None)),
+        },
+        Golden {
+            name: "our probe for the VIP",
+            #[rustfmt::skip]
+            bytes: vec![
+                0x33, 0x33, 0xff, 0x0b, 0x0c, 0x0d, 0x02, 0, 0, 0, 0, 0x01, 0x86, 0xdd,
+                0x60, 0, 0, 0, 0, 24, 58, 255,
+                0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x01, 0xff, 0x0b, 0x0c, 0x0d,
+                135, 0, 0x2a, 0xbf, 0, 0, 0, 0,
+                0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d,
+            ],
+            meaning: Message::Solicitation(super::probe(NODE, VIP)),
+        },
+        Golden {
+            name: "fe80::99 is at the client, to the VIP",
+            #[rustfmt::skip]
+            bytes: vec![
+                0x02, 0, 0, 0, 0, 0x01, 0x02, 0, 0, 0, 0, 0x99, 0x86, 0xdd,
+                0x60, 0, 0, 0, 0, 32, 58, 255,
+                0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x99,
+                0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d,
+                136, 0, 0xd1, 0x05, 0x60, 0, 0, 0,
+                0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x99,
+                2, 1, 0x02, 0, 0, 0, 0, 0x99,
+            ],
+            meaning: Message::Advertisement(confirmation(NODE, VIP, CLIENT_IP, None).answer(CLIENT)),
+        },
+        Golden {
+            name: "a stand-in says that the VIP is at the absent node",
+            #[rustfmt::skip]
+            bytes: vec![
+                0x02, 0, 0, 0, 0, 0x99, 0x02, 0, 0, 0, 0, 0x01, 0x86, 0xdd,
+                0x60, 0, 0, 0, 0, 32, 58, 255,
+                0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d,
+                0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x99,
+                136, 0, 0x8c, 0xe5, 0x60, 0, 0, 0,
+                0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d,
+                2, 1, 0x02, 0, 0, 0, 0, 0x02,
+            ],
+            meaning: Message::Advertisement(question().answer_as(ABSENT, NODE)),
+        },
     ]
 }
 
@@ -246,6 +317,16 @@ fn ndp_1_the_frames_of_a_linux_host_are_understood() {
     let recipient = solicited_node(own);
     let meaning = Solicitation { destination: group_mac(recipient), recipient, target: own, ..probe() };
     assert_eq!(Message::parse(&probed), Ok(Message::Solicitation(meaning)));
+}
+
+#[test]
+fn an_answer_tells_whose_it_is_and_who_asked() {
+    let answer = confirmation(NODE, VIP, CLIENT_IP, Some(CLIENT)).answer(CLIENT);
+    assert_eq!(answer.answered(), Some((CLIENT_IP, CLIENT, VIP)));
+    let bare = Advertisement { link_layer: None, ..answer };
+    assert_eq!(bare.answered(), Some((CLIENT_IP, CLIENT, VIP)), "from the frame's source");
+    assert_eq!(announcement(NODE, VIP).answered(), None);
+    assert_eq!(probe().answer(NODE).answered(), None);
 }
 
 #[test]
@@ -619,5 +700,30 @@ proptest! {
         prop_assert_eq!((answer.sender, answer.target), (asked.target, asked.target));
         prop_assert_eq!((answer.source, answer.link_layer), (mac, Some(mac)));
         prop_assert!(answer.overrides && !answer.router);
+    }
+
+    #[test]
+    fn a_stand_in_answers_with_the_option_of_another_and_its_own_source(
+        asked in any_solicitation(), payload in any_station(), source in any_station(),
+    ) {
+        let answer = asked.answer_as(payload, source);
+        prop_assert_eq!((answer.link_layer, answer.source), (Some(payload), source));
+        prop_assert_eq!(answer, Advertisement { source, ..asked.answer(payload) });
+        prop_assert_eq!(Message::parse(&answer.build()), Ok(Message::Advertisement(answer)));
+    }
+
+    /// Whoever is asked and answers is recognised.
+    #[test]
+    fn a_confirmation_is_parsed_and_its_answer_recognised(
+        mac in any_station(), address in any_host(), client in any_host(), to in prop::option::of(any_station()),
+        other in any_station(),
+    ) {
+        let asked = confirmation(mac, address, client, to);
+        prop_assert_eq!(Message::parse(&asked.build()), Ok(Message::Solicitation(asked)));
+        prop_assert_eq!((asked.source, asked.link_layer, asked.sender), (mac, Some(mac), address));
+        prop_assert_eq!(asked.destination.is_group(), to.is_none());
+        let answer = asked.answer(other);
+        prop_assert_eq!(Message::parse(&answer.build()), Ok(Message::Advertisement(answer)));
+        prop_assert_eq!(answer.answered(), Some((client, other, address)));
     }
 }
