@@ -25,6 +25,7 @@ pub mod advertisement;
 pub mod allocate;
 pub mod announce;
 pub mod election;
+pub mod hello_key;
 pub mod lease;
 pub mod net;
 pub mod pool;

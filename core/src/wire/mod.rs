@@ -10,6 +10,7 @@
 
 pub mod arp;
 mod ethernet;
+pub mod hello;
 pub mod ndp;
 
 pub use ethernet::{Mac, is_ndp};
