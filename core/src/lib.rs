@@ -35,4 +35,5 @@ pub mod quote;
 pub mod ranges;
 pub mod selector;
 pub mod service;
+pub mod speaker;
 pub mod wire;

@@ -35,7 +35,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::wire::arp::{self, Operation};
-use crate::wire::ndp;
+use crate::wire::{hello, ndp};
 use crate::wire::{Mac, is_ndp};
 
 pub use cover::{Cover, MOST_PREFIXES};
@@ -109,6 +109,10 @@ pub enum Ignored {
     Refused(arp::Refusal),
     /// It is no neighbour solicitation or advertisement that anybody may act on.
     RefusedNdp(ndp::Refusal),
+    /// It is no hello that anybody may act on.
+    RefusedHello(hello::Refusal),
+    /// It was received before or in a pause of this speaker: what it asks is answered by somebody else, or asked again.
+    OutOfDate,
     /// The link is not one that we use (any more).
     UnknownLink,
     /// It tells and does not ask: an ARP reply, a neighbour advertisement.
@@ -128,6 +132,8 @@ impl fmt::Display for Ignored {
         f.write_str(match self {
             Ignored::Refused(refusal) => return refusal.fmt(f),
             Ignored::RefusedNdp(refusal) => return refusal.fmt(f),
+            Ignored::RefusedHello(refusal) => return write!(f, "hello_{refusal}"),
+            Ignored::OutOfDate => "out_of_date",
             Ignored::UnknownLink => "unknown_link",
             Ignored::NotARequest => "not_a_request",
             Ignored::Announcement => "announcement",

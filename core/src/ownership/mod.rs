@@ -79,6 +79,8 @@ pub struct Ownership {
     /// What we claim, and what of it the others were not told yet: what was claimed before.
     digest: Digest,
     untold: BTreeMap<IpAddr, Option<Voice>>,
+    /// The addresses of which claims changed.
+    touched: BTreeSet<IpAddr>,
     acts: Vec<Act>,
 }
 
@@ -117,6 +119,7 @@ impl Ownership {
             waits: BTreeSet::new(),
             digest: Digest::default(),
             untold: BTreeMap::new(),
+            touched: BTreeSet::new(),
             acts: Vec::new(),
         }
     }
@@ -136,6 +139,11 @@ impl Ownership {
         }
         self.field = field;
         self.forget_claimants(known.peers);
+        self.settle_all(known, now);
+    }
+
+    /// Looks at every address again.
+    pub fn settle_all(&mut self, known: Known<'_>, now: Duration) {
         let all: BTreeSet<IpAddr> = self.spots.keys().chain(known.contests.keys()).copied().collect();
         all.into_iter().for_each(|address| self.settle(address, known, now));
     }
@@ -155,28 +163,36 @@ impl Ownership {
         self.settle(address, known, now);
     }
 
-    /// Takes a change of what a peer claims.
-    pub fn claimed(&mut self, station: StationId, claims: &[Claim], known: Known<'_>, now: Duration) {
-        for claim in claims {
-            self.put(station, claim);
-            self.settle(claim.address, known, now);
-        }
+    /// Takes a change of what a peer claims; [`settle_touched`](Self::settle_touched) is to follow.
+    pub fn claimed(&mut self, station: StationId, claims: &[Claim]) {
+        claims.iter().for_each(|claim| self.put(station, claim));
     }
 
-    /// Takes all that a peer claims.
-    pub fn replaced(&mut self, station: StationId, claims: &[Claim], known: Known<'_>, now: Duration) {
+    /// Takes all that a peer claims; [`settle_touched`](Self::settle_touched) is to follow.
+    pub fn replaced(&mut self, station: StationId, claims: &[Claim]) {
         let all: BTreeMap<IpAddr, &Claim> = claims.iter().map(|claim| (claim.address, claim)).collect();
         let before = self.spots.iter().filter(|(_, spot)| spot.claims(station).is_some());
         let touched: BTreeSet<IpAddr> = before.map(|(address, _)| *address).chain(all.keys().copied()).collect();
         for address in touched {
             let claim = all.get(&address).copied().copied();
             self.put(station, &claim.unwrap_or(Claim { address, voice: Voice::Released }));
+        }
+    }
+
+    /// Looks again at the addresses of which claims changed.
+    pub fn settle_touched(&mut self, known: Known<'_>, now: Duration) {
+        for address in std::mem::take(&mut self.touched) {
             self.settle(address, known, now);
         }
     }
 
     fn put(&mut self, station: StationId, claim: &Claim) {
+        self.touched.insert(claim.address);
         let spot = self.spots.entry(claim.address).or_default();
+        let disputed = spot.phase == Phase::Owner && spot.claims(station) == Some(Voice::Own);
+        if disputed && claim.voice == Voice::Released {
+            self.acts.push(Act::Again(claim.address));
+        }
         spot.claimants.retain(|(known, _)| *known != station);
         if claim.voice != Voice::Released {
             spot.claimants.push((station, claim.voice));
@@ -345,9 +361,9 @@ impl Ownership {
         self.spots.get(&address).map_or(Phase::Silent, |spot| spot.phase)
     }
 
-    /// Whether any address is answered for that is to go to somebody else.
-    pub fn is_yielding(&self) -> bool {
-        self.spots.values().any(|spot| spot.phase == Phase::Yielding)
+    /// Whether nothing is answered for.
+    pub fn is_silent(&self) -> bool {
+        self.spots.values().all(|spot| spot.phase == Phase::Silent)
     }
 
     /// The stations for which we stand in.

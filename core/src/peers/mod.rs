@@ -264,6 +264,11 @@ impl Peers {
         }
     }
 
+    /// A peer counted on this link before it went and came again.
+    pub fn remember(&mut self) {
+        self.ever = true;
+    }
+
     /// This node stood still: nobody's silence so far means anything.
     pub fn excuse(&mut self, now: Duration) {
         for peer in self.peers.values_mut() {
@@ -323,9 +328,10 @@ impl Peers {
                         self.events
                             .extend(kernel.map(|address| Event::Send(*station, peer.mac, Question::Kernel(*address))));
                     }
-                    if peer.kernel + timing.silence(timing.interval) <= now || since + self.limit <= now {
-                        gone.push(*station);
-                    }
+                }
+                let silent = !speaks && peer.kernel + timing.silence(timing.interval) <= now;
+                if silent || since + self.limit <= now {
+                    gone.push(*station);
                 }
             }
         }
@@ -344,17 +350,23 @@ impl Peers {
         }
     }
 
-    /// Whether somebody who counts says now that it hears `station`, and that it is heard there.
+    /// Whether somebody says now that it hears `station`, and that it is heard there. It need not hear us any more, as long as
+    /// it did in its session and ours: a node that nobody hears must not take itself for the only one.
     fn is_vouched(&self, station: StationId, now: Duration) -> bool {
-        let epoch = |peer: &Peer| self.counts(peer, now);
-        let others = self.peers.iter().filter(|(id, peer)| **id != station && epoch(peer));
+        let knows = |peer: &Peer| self.speaks(peer, now) && !peer.listed.is_zero();
+        let others = self.peers.iter().filter(|(id, peer)| **id != station && knows(peer));
         let mut words = others.filter_map(|(_, peer)| peer.hears.get(&station));
         words.any(|(until, mutual)| *mutual && *until > now)
     }
 
+    /// Whether it is heard.
+    fn speaks(&self, peer: &Peer, now: Duration) -> bool {
+        peer.heard + self.timing.silence(peer.interval) > now
+    }
+
     /// Whether it is heard, and hears us.
     fn counts(&self, peer: &Peer, now: Duration) -> bool {
-        peer.heard + self.timing.silence(peer.interval) > now && peer.listed > now
+        self.speaks(peer, now) && peer.listed > now
     }
 
     /// How each station but ours stands; those that do not count are left out.
@@ -368,6 +380,7 @@ impl Peers {
                 (None, State::Leaving) => Standing::Leaving,
                 (None, _) if peer.unfit => Standing::Unfit,
                 (None, State::Starting) => Standing::Starting,
+                (None, _) if peer.suspended => Standing::Starting,
                 (None, _) => Standing::Fit,
             };
             standings.insert(*station, standing);
@@ -377,8 +390,7 @@ impl Peers {
 
     fn compare_standings(&mut self, now: Duration) {
         let standings = self.compute_standings(now);
-        let peers = || self.peers.values().filter(|peer| peer.away.is_none());
-        let speaking = || peers().filter(|peer| peer.heard + self.timing.silence(peer.interval) > now);
+        let speaking = || self.peers.values().filter(|peer| peer.away.is_none() && self.speaks(peer, now));
         let lonely = speaking().next().is_some() && speaking().all(|peer| peer.listed <= now);
         self.unheard = if lonely { self.unheard.or(Some(now)) } else { None };
         if standings != self.standings {
@@ -431,6 +443,11 @@ impl Peers {
         self.peers.iter().map(|(station, peer)| (*station, peer))
     }
 
+    /// Whether nobody counts here, nobody ever did, and nobody is heard: the wire says nothing.
+    pub fn is_unknown(&self) -> bool {
+        !self.ever && self.peers.is_empty()
+    }
+
     /// Whether any peer ever counted on this link since this speaker began. From then on it is the hellos that decide, also when
     /// all fall silent.
     pub fn ever(&self) -> bool {
@@ -481,7 +498,9 @@ impl Peer {
         self.state = hello.state;
         self.addresses.clone_from(&hello.addresses);
         self.loaded.clone_from(&hello.loaded);
-        if self.away.is_some() && self.state == State::Active {
+        // A speaker that stood still is what it was, if nobody had noticed; else it is back when it answers again.
+        self.suspended = hello.flags.paused && (self.suspended || self.away.is_some() || self.listed.is_zero());
+        if self.away.is_some() && self.state == State::Active && !self.suspended {
             self.away = None;
         }
         if self.state != State::Away {

@@ -31,6 +31,8 @@ pub struct Peer {
     pub unfit: bool,
     /// Whether it does not know what the API server says now.
     pub stale: bool,
+    /// Whether it stood still for so long that others had to act.
+    pub(super) suspended: bool,
     pub(super) epoch: u64,
     pub(super) sequence: u64,
     pub(super) retired: VecDeque<u64>,
@@ -77,6 +79,7 @@ impl Peer {
             state: State::Starting,
             unfit: false,
             stale: false,
+            suspended: false,
             epoch,
             sequence,
             retired: VecDeque::new(),
@@ -106,6 +109,11 @@ impl Peer {
         self.hears.clear();
         (self.wanted, self.parts) = (None, None);
         self.told = Digest::default();
+    }
+
+    /// Whether it was heard since then, and all that it claims is known.
+    pub fn is_known_since(&self, since: Duration) -> bool {
+        self.heard > since && self.known == self.told
     }
 
     /// Whether it answers for addresses of this family: without an IPv6 address, no neighbour discovery takes place there.

@@ -67,6 +67,11 @@ pub fn is_ndp(frame: &[u8]) -> bool {
     frame.get(12..HEADER_LEN) == Some([0x86, 0xdd].as_slice())
 }
 
+/// Whether the frame is of the ethertype of [`super::hello`].
+pub fn is_hello(frame: &[u8]) -> bool {
+    frame.get(12..HEADER_LEN) == Some(super::hello::ETHERTYPE.to_be_bytes().as_slice())
+}
+
 /// An Ethernet II header, and what comes after it.
 pub(crate) struct Ethernet<'a> {
     pub(crate) destination: Mac,

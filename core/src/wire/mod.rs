@@ -13,4 +13,4 @@ mod ethernet;
 pub mod hello;
 pub mod ndp;
 
-pub use ethernet::{Mac, is_ndp};
+pub use ethernet::{Mac, is_hello, is_ndp};

@@ -158,19 +158,20 @@ impl Claims {
         numbered.map(whole).collect()
     }
 
-    /// What changes in `claimed`, in as many messages as it takes, none where nothing does; they fit whatever the names of
-    /// the sender are. Each has the digests of its own step, so each can be applied by itself, in their order.
-    pub fn change(claimed: &BTreeMap<IpAddr, Voice>, changes: &[Claim]) -> Vec<Claims> {
-        let mut claimed = claimed.clone();
-        let all = claimed.iter().map(|(address, voice)| Claim { address: *address, voice: *voice });
-        let mut digest = Digest::of(&all.collect::<Vec<_>>());
-        if changes.is_empty() {
-            return Vec::new();
-        }
+    /// What changes in claims whose digest is `before`, in as many messages as it takes, none where nothing does; they fit
+    /// whatever the names of the sender are. Each change comes with what was claimed of its address so far. Each message has
+    /// the digests of its own step, so each can be applied by itself, in their order.
+    pub fn change(before: Digest, changes: &[(Option<Voice>, Claim)]) -> Vec<Claims> {
+        let mut digest = before;
+        let mut changes = changes.iter();
+        let entries: Vec<Claim> = changes.clone().map(|(_, claim)| *claim).collect();
         let mut messages = Vec::new();
-        for entries in chunks(changes) {
+        for entries in chunks(&entries).into_iter().filter(|entries| !entries.is_empty()) {
             let before = digest;
-            entries.iter().for_each(|change| digest.apply(&mut claimed, change));
+            for (had, claim) in changes.by_ref().take(entries.len()) {
+                had.iter().for_each(|voice| digest.remove(&Claim { voice: *voice, ..*claim }));
+                digest.add(claim);
+            }
             messages.push(Claims { kind: ClaimsKind::Change { before }, after: digest, entries });
         }
         messages

@@ -142,7 +142,17 @@ proptest! {
         prop_assert!(whole.iter().all(|claims| claims.after == digest && Digest::of(&told) == digest));
 
         let mut heard = claimed.clone();
-        let messages = Claims::change(&claimed, second);
+        let mut walked = claimed.clone();
+        let mut changes = Vec::new();
+        for change in second {
+            let address = change.address.to_canonical();
+            let before = match change.voice {
+                Voice::Released => walked.remove(&address),
+                voice => walked.insert(address, voice),
+            };
+            changes.push((before, *change));
+        }
+        let messages = Claims::change(digest, &changes);
         prop_assert_eq!(messages.is_empty(), second.is_empty());
         messages.iter().for_each(said);
         for message in messages {

@@ -1,0 +1,517 @@
+//! One node's speaker: all that it decides, from what it is told and hears.
+//!
+//! ```text
+//!  contests, nodes (API) ─────┐                                  ┌─► Effect::Send       hellos, claims, announcements
+//!  links (netlink) ───────────┤              for each link:      ├─► Effect::Join …     groups
+//!  frames ─► hello ───────────┼─► Speaker ─► Peers ─► Ownership ─┼─► Effect::Announcing what is answered for where
+//!         └─► ARP, NDP ───────┤                  └─► Announcer ──┼─► Effect::Drain      what waits is out of date
+//!  time ──────────────────────┘                                  └─► Answer, at once
+//! ```
+//!
+//! The caller says what happened, then takes effects until there are none, then waits for the next input or for
+//! [`Speaker::next_deadline`]. `now` is the time since any fixed moment, never going back, and going on while the machine is
+//! suspended.
+//!
+//! A speaker that was stopped for a while (SIGSTOP, a starved processor, a suspended machine) may have been replaced. It
+//! finds out by itself, before each answer: was the last hello sent in time? If not, it throws away what waits, answers nothing,
+//! and listens until each peer was heard.
+
+mod hello;
+mod life;
+mod links;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::announce::{self, Announcer, Answer, Frame, Ignored, Link, LinkIndex, Speak};
+use crate::election::{Change, Contest, Roster};
+use crate::hello_key::Keys;
+use crate::ownership::{Act, Contests, Known, Ownership};
+use crate::peers::{Event, Peers, Standing, Timing, Urgency};
+use crate::wire::hello::parse_frame;
+use crate::wire::{Mac, is_hello};
+
+use life::{Life, Pause};
+
+/// What a speaker is told once.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The node's name in the cluster.
+    pub node: Box<str>,
+    /// Names this session: another number at each start.
+    pub epoch: u64,
+    /// How often it says hello, and how many may be missed.
+    pub timing: Timing,
+    /// How often what is announced is announced again, if at all.
+    pub refresh: Option<Duration>,
+    /// How long a node is stood in for before its addresses move.
+    pub stand_in_limit: Duration,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send a frame on a link.
+    Send {
+        /// The link.
+        link: LinkIndex,
+        /// The whole Ethernet frame.
+        frame: Vec<u8>,
+        /// What it is.
+        what: Sent,
+    },
+    /// Listen to a solicited-node group; harmless where that is done already.
+    Join(LinkIndex, std::net::Ipv6Addr),
+    /// No longer listen to it.
+    Leave(LinkIndex, std::net::Ipv6Addr),
+    /// The links on which `address` is answered for as our own have changed.
+    Announcing {
+        /// The address.
+        address: IpAddr,
+        /// All its links now.
+        links: BTreeSet<LinkIndex>,
+    },
+    /// Throw away all frames that have been received and not handled.
+    Drain,
+    /// Find out whether what is known from the API server is what it says now, and tell by [`Speaker::set_stale`].
+    CheckView,
+    /// Ask a node's service proxy whether it is healthy (`/healthz`), and tell by [`Speaker::proxy_failed`] if it is not.
+    AskProxy {
+        /// The node.
+        node: Arc<str>,
+        /// One of its addresses.
+        address: IpAddr,
+    },
+}
+
+/// What a frame is sent for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// To announce an address.
+    Announcement(IpAddr),
+    /// A hello, or an answer by one.
+    Hello,
+    /// A question to a peer or to its kernel.
+    Question,
+    /// What we claim.
+    Claims,
+}
+
+/// One link, and who is there.
+#[derive(Clone, Debug)]
+struct Segment {
+    link: Link,
+    peers: Peers,
+    own: Ownership,
+    /// Until when we only listen.
+    listening: Duration,
+    /// Until when we tell that we are there before we claim anything.
+    claiming: Duration,
+    /// When all claims were told last.
+    told: Option<Duration>,
+    /// When the proxies of nodes that we stand in for were asked last.
+    proxies: Duration,
+}
+
+/// Decides what this node says and answers. One for the whole node.
+#[derive(Debug)]
+pub struct Speaker {
+    config: Config,
+    keys: Arc<Keys>,
+    sequence: u64,
+    roster: Arc<Roster>,
+    contests: Contests,
+    /// Whether the API was heard at all.
+    informed: bool,
+    links: BTreeMap<LinkIndex, Segment>,
+    /// The names of links on which a peer counted once.
+    heard_on: BTreeSet<String>,
+    announcer: Announcer,
+    life: Life,
+    pause: Option<Pause>,
+    unfit: bool,
+    stale: bool,
+    hello_due: Duration,
+    hello_sent: Option<Duration>,
+    /// When it was last looked what is due.
+    looked: Duration,
+    queue: VecDeque<Effect>,
+    counts: Counts,
+}
+
+/// What is worth counting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// How often this speaker found that it had stood still.
+    pub pauses: u64,
+    /// How many addresses were taken over from nodes that fell silent or said that they go, stand-ins included.
+    pub taken: u64,
+}
+
+impl Speaker {
+    /// One that knows nothing and no link.
+    pub fn new(config: Config) -> Self {
+        Speaker {
+            announcer: Announcer::new(config.refresh),
+            config,
+            keys: Arc::default(),
+            sequence: 0,
+            roster: Arc::default(),
+            contests: Contests::new(),
+            informed: false,
+            links: BTreeMap::new(),
+            heard_on: BTreeSet::new(),
+            life: Life::Running,
+            pause: None,
+            unfit: false,
+            stale: false,
+            hello_due: Duration::ZERO,
+            hello_sent: None,
+            looked: Duration::ZERO,
+            queue: VecDeque::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// The keys that hellos are signed with and read by. Until there is one, nobody is heard; once there was one, none is
+    /// the same as before.
+    pub fn set_keys(&mut self, keys: Arc<Keys>, now: Duration) {
+        if keys.is_empty() {
+            // Without a key everybody would be alone, and own everything.
+            return;
+        }
+        let first = self.keys.is_empty();
+        self.keys = keys;
+        self.hello_due = now;
+        if first {
+            // What others say could not be heard until now.
+            let listening = now + self.config.timing.listening();
+            let claiming = listening + self.config.timing.interval / 2;
+            for segment in self.links.values_mut() {
+                (segment.listening, segment.claiming) =
+                    (segment.listening.max(listening), segment.claiming.max(claiming));
+            }
+        }
+        self.stand_all(now);
+    }
+
+    /// What the API says is different: the nodes, and who may answer for what.
+    pub fn handle_news(&mut self, roster: Arc<Roster>, changes: &[Change], now: Duration) {
+        let renamed = *self.roster != *roster;
+        self.roster = roster;
+        for change in changes {
+            match &change.contest {
+                Ok(contest) => drop(self.contests.insert(change.address, contest.clone())),
+                Err(_) => drop(self.contests.remove(&change.address)),
+            }
+        }
+        let first = !std::mem::replace(&mut self.informed, true);
+        let links: Vec<LinkIndex> = self.links.keys().copied().collect();
+        for link in links {
+            if first || renamed {
+                self.stand(link, renamed, now);
+            }
+            for change in changes {
+                self.with(link, |own, known| own.contest(change.address, known, now));
+            }
+            self.act(link, now);
+        }
+    }
+
+    /// Whether traffic would end at this node: kube-proxy fails.
+    pub fn set_unfit(&mut self, unfit: bool, now: Duration) {
+        if std::mem::replace(&mut self.unfit, unfit) != unfit {
+            self.hello_due = now;
+            self.stand_all(now);
+        }
+    }
+
+    /// Whether what we know of the API may be out of date.
+    pub fn set_stale(&mut self, stale: bool, now: Duration) {
+        if std::mem::replace(&mut self.stale, stale) != stale {
+            self.hello_due = now;
+            self.stand_all(now);
+        }
+    }
+
+    /// The service proxy of a node that is stood in for says that it serves no more.
+    pub fn proxy_failed(&mut self, node: &str, now: Duration) {
+        let links: Vec<LinkIndex> = self.links.keys().copied().collect();
+        for link in links {
+            if let Some(segment) = self.links.get_mut(&link) {
+                segment.peers.fail(node, now);
+            }
+            self.follow(link, now);
+        }
+    }
+
+    /// Takes a frame received on `link`; `Ok` with what to send back, at once, on the same link, if anything.
+    ///
+    /// Steps, in the order of the lines below:
+    /// 1. after a pause, what waits is out of date;
+    /// 2. a hello is for the peers of that link;
+    /// 3. the kernel of a node that was asked whether it is there answers;
+    /// 4. in a pause nothing is answered;
+    /// 5. the rest is the announcer's.
+    ///
+    /// # Errors
+    /// [`Ignored`] says why nothing came of it.
+    pub fn handle_frame(&mut self, link: LinkIndex, frame: &[u8], now: Duration) -> Result<Option<Answer>, Ignored> {
+        self.look_for_pause(now);
+        if self.pause.as_ref().is_some_and(|pause| !pause.drained) {
+            return Err(Ignored::OutOfDate);
+        }
+        if is_hello(frame) {
+            let received = parse_frame(frame, &self.keys).map_err(Ignored::RefusedHello)?;
+            let segment = self.links.get_mut(&link).ok_or(Ignored::UnknownLink)?;
+            if received.destination != crate::wire::hello::GROUP && received.destination != segment.link.mac {
+                return Err(Ignored::NotForUs);
+            }
+            segment.peers.hear(&received, now);
+            if let crate::wire::hello::Body::Want { of_epoch } = received.message.body
+                && of_epoch == self.config.epoch
+            {
+                self.tell_claims(link, now);
+            }
+            self.follow(link, now);
+            self.look_for_end_of_pause(now);
+            return Ok(None);
+        }
+        let frame = Frame::parse(frame)?;
+        self.hear_kernel(link, &frame, now);
+        if self.pause.is_some() {
+            return Err(Ignored::OutOfDate);
+        }
+        self.announcer.answer(link, &frame).map(Some)
+    }
+
+    /// A kernel's answer to a question for one of its own addresses.
+    fn hear_kernel(&mut self, link: LinkIndex, frame: &Frame, now: Duration) {
+        let told = match frame {
+            Frame::Arp(packet) => packet.answered().map(|(host, _)| (IpAddr::V4(host.ip), host.mac)),
+            Frame::Ndp(crate::wire::ndp::Message::Advertisement(told)) => {
+                told.answered().map(|(address, mac, _)| (IpAddr::V6(address), mac))
+            }
+            Frame::Ndp(_) => None,
+        };
+        if let Some((address, mac)) = told
+            && let Some(segment) = self.links.get_mut(&link)
+        {
+            segment.peers.kernel(mac, address, now);
+        }
+    }
+
+    /// The next thing to do at `now`; to be called until there is none.
+    pub fn next_effect(&mut self, now: Duration) -> Option<Effect> {
+        self.look_for_pause(now);
+        if let Some(effect) = self.queue.pop_front() {
+            if effect == Effect::Drain
+                && let Some(pause) = &mut self.pause
+            {
+                pause.drained = true;
+            }
+            return Some(effect);
+        }
+        if self.next_deadline().is_some_and(|at| at <= now) {
+            self.do_what_is_due(now);
+        }
+        let links: Vec<LinkIndex> = self.links.keys().copied().collect();
+        links.into_iter().for_each(|link| self.tell_changes(link));
+        if let Some(effect) = self.queue.pop_front() {
+            return Some(effect);
+        }
+        if self.pause.is_some() {
+            return None;
+        }
+        Some(match self.announcer.next_effect(now)? {
+            announce::Effect::Send { link, address, frame } => {
+                Effect::Send { link, frame, what: Sent::Announcement(address) }
+            }
+            announce::Effect::Join(link, group) => Effect::Join(link, group),
+            announce::Effect::Leave(link, group) => Effect::Leave(link, group),
+            announce::Effect::Announcing { address, links } => Effect::Announcing { address, links },
+        })
+    }
+
+    /// What time asks for, in the order of the lines below: hellos; silence; who was waited for; the end of listening, of a
+    /// pause, of this speaker; proxies of nodes that we stand in for; and the claims that changed by all this.
+    fn do_what_is_due(&mut self, now: Duration) {
+        if self.links.values().any(|segment| segment.listening > self.looked && segment.listening <= now) {
+            self.hello_due = now;
+        }
+        self.say_hello(now);
+        let links: Vec<LinkIndex> = self.links.keys().copied().collect();
+        for link in links {
+            let Some(segment) = self.links.get_mut(&link) else { continue };
+            if segment.peers.deadline().is_some_and(|at| at <= now) {
+                segment.peers.tick(now);
+            }
+            if segment.own.deadline().is_some_and(|at| at <= now) {
+                self.with(link, |own, known| own.tick(known, now));
+            }
+            self.follow(link, now);
+            self.ask_proxies(link, now);
+        }
+        self.look_for_end_of_pause(now);
+        self.looked = now;
+    }
+
+    /// When to call [`next_effect`](Self::next_effect) next, if nothing else happens.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let hello = (!self.links.is_empty() && !self.keys.is_empty()).then_some(self.hello_due);
+        let of = |segment: &Segment| {
+            let (listening, settling) = (segment.listening, segment.claiming);
+            let proxies = (!segment.own.absent().is_empty()).then(|| segment.proxies + PROXIES);
+            [segment.peers.deadline(), segment.own.deadline(), Some(listening), Some(settling), proxies]
+        };
+        let links = self.links.values().flat_map(of).flatten();
+        // What was done is not waited for.
+        let links = links.filter(|at| *at > self.looked);
+        let pause = self.pause.as_ref().map(|pause| pause.until);
+        let announcer = self.announcer.next_deadline().filter(|_| self.pause.is_none());
+        let end = self.life.deadline();
+        links.chain(hello).chain(pause).chain(announcer).chain(end).min()
+    }
+
+    /// Calls `body` with a link's addresses and what settles them.
+    fn with(&mut self, link: LinkIndex, body: impl FnOnce(&mut Ownership, Known<'_>)) {
+        let Speaker { links, contests, roster, .. } = self;
+        let Some(Segment { own, peers, .. }) = links.get_mut(&link) else { return };
+        body(own, Known { contests, roster, peers });
+    }
+
+    /// Does what follows from what the peers of a link said, or did not say.
+    fn follow(&mut self, link: LinkIndex, now: Duration) {
+        loop {
+            let Some(segment) = self.links.get_mut(&link) else { return };
+            let events = segment.peers.take_events();
+            if events.is_empty() {
+                break;
+            }
+            for event in events {
+                match event {
+                    Event::Standing => {}
+                    Event::Claimed(station, claims) => self.with(link, |own, _| own.claimed(station, &claims)),
+                    Event::Replaced(station, claims) => self.with(link, |own, _| own.replaced(station, &claims)),
+                    Event::Send(_, mac, question) => self.ask(link, mac, question),
+                    Event::Hello(Urgency::All) => self.hasten(now),
+                    Event::Hello(Urgency::One(station, mac, nonce)) => {
+                        self.hello_to(link, Some((station, mac, nonce)), now);
+                    }
+                    Event::Frozen => self.begin_pause(now),
+                }
+            }
+        }
+        // Who stands how and who claims what are one piece of news.
+        self.stand(link, false, now);
+        self.with(link, |own, known| own.settle_touched(known, now));
+        self.act(link, now);
+    }
+
+    fn stand_all(&mut self, now: Duration) {
+        let links: Vec<LinkIndex> = self.links.keys().copied().collect();
+        for link in links {
+            self.stand(link, false, now);
+            self.act(link, now);
+        }
+    }
+
+    /// Takes who counts on a link, and how we stand there; `anew`: also where that is the same as before.
+    fn stand(&mut self, link: LinkIndex, anew: bool, now: Duration) {
+        let Some(segment) = self.links.get(&link) else { return };
+        let standing = self.standing(segment, now);
+        let by_api = segment.peers.is_unknown();
+        let stale = self.stale;
+        self.with(link, |own, known| {
+            own.stand(standing, stale, by_api, known, now);
+            if anew {
+                own.settle_all(known, now);
+            }
+        });
+    }
+
+    /// How we stand on a link, in the order of the lines below: ending, starting, unfit, fit.
+    fn standing(&self, segment: &Segment, now: Duration) -> Standing {
+        match self.life {
+            Life::Ending { away: true, .. } => Standing::Away,
+            Life::Ending { away: false, .. } => Standing::Leaving,
+            // Whoever began at the same moment says now that it is there.
+            Life::Running if !self.informed || segment.claiming > now => Standing::Starting,
+            Life::Running if self.unfit || segment.peers.is_unheard(now) => Standing::Unfit,
+            Life::Running => Standing::Fit,
+        }
+    }
+
+    /// Hands on what a link's addresses ask for.
+    fn act(&mut self, link: LinkIndex, now: Duration) {
+        let Some(segment) = self.links.get_mut(&link) else { return };
+        if segment.peers.ever() && !self.heard_on.contains(&segment.link.name) {
+            self.heard_on.insert(segment.link.name.clone());
+        }
+        for act in segment.own.take_acts() {
+            match act {
+                Act::Own { address, .. } => self.announcer.desire(link, address, Some(Speak::Own), now),
+                Act::StandIn { address, mac } => {
+                    self.announcer.desire(link, address, Some(Speak::For(mac)), now);
+                }
+                Act::Again(address) => self.announcer.announce(link, address, now),
+                Act::Stop(address) => self.announcer.desire(link, address, None, now),
+            }
+        }
+    }
+
+    /// Of a node that is stood in for, the proxy is asked each second.
+    fn ask_proxies(&mut self, link: LinkIndex, now: Duration) {
+        let Some(segment) = self.links.get_mut(&link) else { return };
+        let absent: BTreeSet<Mac> = segment.own.absent();
+        if absent.is_empty() || segment.proxies + PROXIES > now {
+            return;
+        }
+        segment.proxies = now;
+        let peers = segment.peers.iter().filter(|(_, peer)| absent.contains(&peer.mac));
+        for (_, peer) in peers {
+            let address = peer.addresses.first();
+            self.queue.extend(
+                address.map(|address| Effect::AskProxy { node: peer.node.clone(), address: *address }),
+            );
+        }
+    }
+
+    /// The contest of an address.
+    pub fn contest(&self, address: IpAddr) -> Option<&Arc<Contest>> {
+        self.contests.get(&address)
+    }
+
+    /// The links on which `address` is answered for as our own.
+    pub fn links_of(&self, address: IpAddr) -> BTreeSet<LinkIndex> {
+        self.announcer.links_of(address)
+    }
+
+    /// How many addresses are answered for on behalf of absent nodes, each link counted.
+    pub fn standing_in(&self) -> usize {
+        self.announcer.standing_in()
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The peers of each link.
+    pub fn peers(&self) -> impl Iterator<Item = (LinkIndex, &Peers)> {
+        self.links.iter().map(|(link, segment)| (*link, &segment.peers))
+    }
+
+    /// The addresses that are answered for on a link, in whatever way.
+    pub fn owned(&self, link: LinkIndex) -> BTreeMap<IpAddr, crate::wire::hello::Voice> {
+        self.links.get(&link).map(|segment| segment.own.claims()).unwrap_or_default()
+    }
+}
+
+/// How often the proxy of a node that is stood in for is asked.
+const PROXIES: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

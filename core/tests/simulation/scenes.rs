@@ -1,0 +1,236 @@
+//! One thing at a time.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use ferrolb_core::peers::Timing;
+
+use crate::cluster::{Cluster, INTERVAL, ms};
+
+const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
+
+/// Three machines that have listened, an address that goes to them in their order, and a client that asks for it.
+fn three(seed: u64) -> Cluster {
+    let mut cluster = Cluster::new(seed, 3, Timing::default());
+    cluster.publish([(IpAddr::V4(VIP), vec![0, 1, 2])].into());
+    cluster.run(ms(1500));
+    cluster.ask(VIP);
+    cluster.run(ms(50));
+    let then = cluster.now;
+    cluster.run(ms(500));
+    owners(&cluster, then, &[0]);
+    cluster
+}
+
+/// All answers since then name one of these machines, and there are some of each.
+fn owners(cluster: &Cluster, then: Duration, expected: &[usize]) {
+    let told = cluster.since(then, VIP);
+    let mut owners: Vec<usize> = told.iter().map(|told| told.owner).collect();
+    owners.sort();
+    owners.dedup();
+    if owners != expected {
+        cluster.fail(&format!("owners {owners:?}, not {expected:?}"));
+    }
+}
+
+fn gap(cluster: &Cluster, then: Duration, at_most: Duration) {
+    let gap = cluster.gap(then, VIP);
+    if gap > at_most {
+        cluster.fail(&format!("no answer for {gap:?}, more than {at_most:?}"));
+    }
+}
+
+#[test]
+fn a_dead_machine_is_replaced_within_three_and_a_bit_intervals() {
+    for seed in 0..12 {
+        let mut cluster = three(seed);
+        let phase = ms(cluster.dice.below(100));
+        cluster.run(phase);
+        let then = cluster.now;
+        cluster.crash(0);
+        cluster.run(ms(3000));
+        gap(&cluster, then, ms(325));
+        owners(&cluster, then + ms(350), &[1]);
+    }
+}
+
+#[test]
+fn a_killed_speaker_is_stood_in_for_with_the_same_ethernet_address() {
+    for seed in 0..12 {
+        let mut cluster = three(seed);
+        let phase = ms(cluster.dice.below(100));
+        cluster.run(phase);
+        let then = cluster.now;
+        cluster.kill(0);
+        let back = ms(50 + cluster.dice.below(5000));
+        cluster.run(back);
+        cluster.start(0);
+        cluster.run(ms(3000));
+        gap(&cluster, then, ms(420));
+        owners(&cluster, then, &[0]);
+        let last = cluster.since(cluster.now - ms(100), VIP);
+        assert!(last.iter().all(|told| told.by == 0), "seed {seed}: {:?}", cluster.log);
+    }
+}
+
+#[test]
+fn a_speaker_that_ends_in_order_is_stood_in_for_without_a_gap() {
+    for seed in 0..12 {
+        let mut cluster = three(seed);
+        let then = cluster.now;
+        cluster.end(0, true);
+        cluster.run(ms(2000));
+        assert!(cluster.machines[0].speaker.is_none());
+        cluster.start(0);
+        cluster.run(ms(2000));
+        gap(&cluster, then, ms(20));
+        owners(&cluster, then, &[0]);
+    }
+}
+
+#[test]
+fn a_machine_that_dies_while_it_is_stood_in_for_is_replaced() {
+    for seed in 0..12 {
+        let mut cluster = three(seed);
+        cluster.end(0, true);
+        cluster.run(ms(2000 + seed));
+        let then = cluster.now;
+        cluster.crash(0);
+        cluster.run(ms(2000));
+        owners(&cluster, then + ms(450), &[1]);
+    }
+}
+
+#[test]
+fn a_speaker_that_leaves_is_replaced_without_a_gap() {
+    for seed in 0..12 {
+        let mut cluster = three(seed);
+        let then = cluster.now;
+        cluster.end(0, false);
+        cluster.run(ms(2000));
+        gap(&cluster, then, ms(20));
+        owners(&cluster, then + ms(20), &[1]);
+    }
+}
+
+#[test]
+fn a_planned_move_has_no_gap_and_at_most_the_lag_of_two_owners() {
+    for seed in 0..12 {
+        let mut cluster = three(seed);
+        for order in [vec![1, 2], vec![0, 1, 2], vec![2, 0, 1]] {
+            let then = cluster.now;
+            cluster.publish([(IpAddr::V4(VIP), order.clone())].into());
+            cluster.run(ms(1000));
+            gap(&cluster, then, ms(20));
+            owners(&cluster, then + ms(40), &[order[0]]);
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_returns_takes_its_own_back_without_a_gap() {
+    for seed in 0..12 {
+        let mut cluster = three(seed);
+        cluster.crash(0);
+        cluster.run(ms(1000));
+        let then = cluster.now;
+        cluster.boot(0);
+        cluster.run(ms(2000));
+        gap(&cluster, then, ms(20));
+        owners(&cluster, then + ms(600), &[0]);
+    }
+}
+
+#[test]
+fn a_stopped_speaker_gives_no_stale_answer_when_it_goes_on() {
+    for seed in 0..40 {
+        let mut cluster = three(seed);
+        let length = ms(20 + cluster.dice.below(3000));
+        let then = cluster.now;
+        cluster.freeze(0, length);
+        // Its address goes to another one meanwhile.
+        cluster.run(ms(10));
+        cluster.publish([(IpAddr::V4(VIP), vec![1, 2])].into());
+        cluster.run(length + ms(1500));
+        let stale: Vec<_> = cluster
+            .since(then + length, VIP)
+            .into_iter()
+            .filter(|told| told.owner == 0 && told.at > then + length + ms(15))
+            .collect();
+        if length > INTERVAL * 3 && !stale.is_empty() {
+            cluster.fail(&format!("seed {seed}, stopped for {length:?}: stale {stale:?}"));
+        }
+        owners(&cluster, cluster.now - ms(500), &[1]);
+    }
+}
+
+#[test]
+fn five_percent_of_loss_move_nothing() {
+    for seed in 0..3 {
+        let mut cluster = three(seed);
+        cluster.loss = 5.0;
+        let then = cluster.now;
+        cluster.run(Duration::from_secs(60));
+        owners(&cluster, then, &[0]);
+    }
+}
+
+#[test]
+fn a_deaf_and_a_mute_machine_are_replaced() {
+    for (deaf, seed) in [(true, 1), (false, 2), (true, 3), (false, 4)] {
+        let mut cluster = three(seed);
+        for other in 1..3 {
+            cluster.cuts.insert(if deaf { (other, 0) } else { (0, other) });
+        }
+        cluster.run(ms(2000));
+        let then = cluster.now;
+        cluster.run(ms(500));
+        let told = cluster.since(then, VIP);
+        if !told.iter().any(|told| told.owner == 1) {
+            cluster.fail(&format!("deaf: {deaf}: {told:?}"));
+        }
+        cluster.cuts.clear();
+        cluster.run(ms(1500));
+        owners(&cluster, cluster.now - ms(500), &[0]);
+    }
+}
+
+#[test]
+fn a_partition_has_one_owner_on_each_side_and_one_after_it() {
+    for seed in 0..6 {
+        let mut cluster = three(seed);
+        for (a, b) in [(0, 1), (1, 0), (0, 2), (2, 0)] {
+            cluster.cuts.insert((a, b));
+        }
+        cluster.run(ms(1500));
+        let then = cluster.now;
+        cluster.run(ms(300));
+        owners(&cluster, then, &[0, 1]);
+        cluster.cuts.clear();
+        cluster.run(ms(1000));
+        owners(&cluster, cluster.now - ms(500), &[0]);
+    }
+}
+
+#[test]
+fn an_address_that_the_first_does_not_know_is_announced_by_the_next() {
+    for seed in 0..6 {
+        let mut cluster = three(seed);
+        cluster.machines[0].cut_off = true;
+        let other = Ipv4Addr::new(10, 0, 0, 101);
+        cluster.publish([(IpAddr::V4(VIP), vec![0, 1, 2]), (IpAddr::V4(other), vec![0, 1, 2])].into());
+        cluster.ask(other);
+        let then = cluster.now;
+        cluster.run(ms(1000));
+        let told = cluster.since(then, other);
+        if told.is_empty() || told.iter().any(|told| told.owner != 1) {
+            cluster.fail(&format!("{told:?}"));
+        }
+        // And when it knows, it is its own.
+        cluster.machines[0].cut_off = false;
+        cluster.tell(0);
+        cluster.run(ms(200));
+        let told = cluster.since(cluster.now - ms(100), other);
+        assert!(!told.is_empty() && told.iter().all(|told| told.owner == 0), "{told:?}");
+    }
+}
