@@ -24,6 +24,7 @@
 pub mod advertisement;
 pub mod allocate;
 pub mod announce;
+pub mod askers;
 pub mod conflict;
 pub mod election;
 pub mod lease;
