@@ -20,8 +20,8 @@ pub const CLEAR_JITTER: Duration = Duration::from_millis(50);
 /// one address after the other; this is one address, whose Service waits for it.
 pub const BLOCKED_FOR: Duration = Duration::from_secs(10);
 
-/// The most that is added to [`BLOCKED_FOR`], each time another: two hosts that probe for one address at the same time
-/// keep each other from it, and would again.
+/// The most that is added to [`BLOCKED_FOR`], each time another: two hosts that probe for one address in the same
+/// moment keep each other from it, and would again. In different moments, the later one does and the earlier gives way.
 pub const BLOCKED_JITTER: Duration = Duration::from_secs(2);
 
 /// The least time between two defences of an address (RFC 5227 section 1.1).
