@@ -24,6 +24,8 @@
 pub mod advertisement;
 pub mod allocate;
 pub mod announce;
+pub mod askers;
+pub mod conflict;
 pub mod election;
 pub mod hello_key;
 pub mod lease;
