@@ -28,6 +28,7 @@ pub mod socket;
 pub mod status;
 mod wiring;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ferrolb_runtime::{ClientError, Context, Events};
@@ -78,10 +79,8 @@ pub async fn run(context: Context, args: Args) -> Result<(), SpeakerError> {
     };
     let looking = strict_arp::follow(strict_arp::ROOT.into(), links, names, loose, shutdown());
 
-    let (shown, showing) = watch::channel(None);
-    let uids = wiring::Uids::default();
-    let uid = uids.find();
-    let feeding = wiring::feed(standings, shown, uids);
+    let board = Arc::<status::Board>::default();
+    let feeding = wiring::feed(standings, board.clone());
     let (configuration, configured) = watch::channel(None);
     let (live, living) = watch::channel(None);
     let configuring = wiring::configure(
@@ -96,10 +95,9 @@ pub async fn run(context: Context, args: Args) -> Result<(), SpeakerError> {
         namespace: args.common.namespace.clone(),
         pod: args.pod(),
         node: args.node_name,
-        shown: showing,
+        board,
         configuration: configured,
         live: living,
-        uid,
         context: context.clone(),
     });
 

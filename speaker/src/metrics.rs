@@ -4,12 +4,13 @@
 //! of type `unknown`: dashboards and alerts find them under their old names, and `rate()` works as before.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ferrolb_core::announce::Ignored;
-use ferrolb_core::election::Holder;
+use ferrolb_core::election::Announcement;
 use ferrolb_core::service::ServiceKey;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -40,7 +41,8 @@ struct Addresses {
 
 #[derive(Clone, Debug)]
 struct State {
-    services: Arc<[Arc<ServiceKey>]>,
+    /// Shared with the election, which names the Services.
+    announcement: Arc<Announcement>,
     requests: u64,
     responses: u64,
     gratuitous: u64,
@@ -110,9 +112,9 @@ impl Collector for Addresses {
         let mut metric =
             encoder.encode_descriptor("metallb_speaker_announced", words, None, MetricType::Gauge)?;
         for (ip, state) in &all {
-            for service in &*state.services {
+            for service in &state.announcement.services {
                 let labels = Announced {
-                    service: Text(service.clone()),
+                    service: Text(service.key.clone()),
                     protocol: "layer2",
                     node: Text(self.node.clone()),
                     ip: Text(*ip),
@@ -189,12 +191,14 @@ impl Metrics {
         );
     }
 
-    /// `address` is announced here, for these Services. The counters begin at 0, or go on.
-    pub fn announcing(&self, address: IpAddr, services: &[Holder]) {
-        let services: Arc<[Arc<ServiceKey>]> = services.iter().map(|holder| holder.key.clone()).collect();
-        let mut all = self.addresses.lock();
-        let new = || State { services: services.clone(), requests: 0, responses: 0, gratuitous: 0 };
-        all.entry(address).or_insert_with(new).services = services.clone();
+    /// `address` is announced here, for the Services that are named there. The counters begin at 0, or go on.
+    pub fn announcing(&self, address: IpAddr, announcement: Arc<Announcement>) {
+        match self.addresses.lock().entry(address) {
+            Entry::Occupied(mut known) => known.get_mut().announcement = announcement,
+            Entry::Vacant(new) => {
+                new.insert(State { announcement, requests: 0, responses: 0, gratuitous: 0 });
+            }
+        }
     }
 
     /// `address` is not announced here any more: its series vanish.
@@ -244,6 +248,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ferrolb_core::election::Holder;
 
     fn shown(metrics: &Metrics) -> String {
         let (mut registry, mut text) = (Registry::default(), String::new());
@@ -256,12 +261,14 @@ mod tests {
     fn the_names_are_metallbs_and_series_vanish() {
         let (metrics, address) = (Metrics::new("node-1"), "10.0.0.1".parse().unwrap());
         let web = Holder { key: Arc::new(ServiceKey::new("shop", "web")), uid: "".into() };
-        metrics.announcing(address, std::slice::from_ref(&web));
+        let interfaces = ferrolb_core::election::Interfaces::All;
+        let web = Arc::new(Announcement { interfaces, services: vec![web], eligible: 1 });
+        metrics.announcing(address, web.clone());
         metrics.requested(address, true);
         metrics.requested(address, false);
         metrics.announced(address);
         metrics.announced(address);
-        metrics.announcing(address, &[web]);
+        metrics.announcing(address, web);
         let text = shown(&metrics);
         for line in [
             r#"metallb_speaker_announced{service="shop/web",protocol="layer2",node="node-1",ip="10.0.0.1"} 1"#,

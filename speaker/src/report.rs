@@ -1,11 +1,12 @@
 //! What the log, the metrics and the API say of the addresses that this node announces.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ferrolb_core::announce::Announcer;
 use ferrolb_core::election::{Announcement, Change, Holder, Interfaces, Lost};
+use ferrolb_core::service::ServiceKey;
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
@@ -40,6 +41,9 @@ pub enum Announced {
 /// So many sets of links are kept to be shared.
 const SETS: usize = 64;
 
+/// None is before this one.
+const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
 /// An address that the election gives this node.
 #[derive(Debug)]
 struct Ours {
@@ -54,8 +58,8 @@ pub struct Report {
     metrics: Metrics,
     told: mpsc::UnboundedSender<Told>,
     ours: BTreeMap<IpAddr, Ours>,
-    /// The addresses of each Service among them.
-    services: BTreeMap<Holder, Vec<IpAddr>>,
+    /// The Services that have them, each with each of its addresses among them.
+    services: BTreeSet<(Arc<ServiceKey>, IpAddr)>,
     /// Sets of links that were told: there are few, and each is that of many Services.
     known: BTreeSet<Arc<BTreeSet<String>>>,
     /// Why addresses are not ours any more, until that took effect.
@@ -69,7 +73,7 @@ impl Report {
             metrics,
             told,
             ours: BTreeMap::new(),
-            services: BTreeMap::new(),
+            services: BTreeSet::new(),
             known: BTreeSet::new(),
             lost: BTreeMap::new(),
         }
@@ -78,7 +82,7 @@ impl Report {
     /// The election has given or taken an address; the announcer knows already.
     pub(crate) fn changed(&mut self, change: Change, announcer: &Announcer) {
         let Change { address, ours } = change;
-        let before = self.holders(address);
+        let before = self.announcement(address);
         let announcement = match ours {
             Ok(announcement) => announcement,
             Err(why) => {
@@ -88,33 +92,31 @@ impl Report {
                     self.lost.insert(address, why);
                 } else {
                     self.remove(address);
-                    before.iter().for_each(|service| self.tell(service));
+                    holders(&before).iter().for_each(|service| self.tell(service));
                 }
                 return;
             }
         };
         self.lost.remove(&address);
-        for service in &before {
+        for service in holders(&before) {
             self.unlink(service, address);
         }
         for service in &announcement.services {
-            let addresses = self.services.entry(service.clone()).or_default();
-            addresses.reserve_exact(1);
-            addresses.push(address);
+            self.services.insert((service.key.clone(), address));
         }
         let links = self.ours.remove(&address).map(|ours| ours.links);
         let links = links.unwrap_or_else(|| self.shared(BTreeSet::new()));
         let announced = !links.is_empty();
         if announced {
-            self.metrics.announcing(address, &announcement.services);
+            self.metrics.announcing(address, announcement.clone());
         }
-        let after = announcement.services.clone();
+        let after = Some(announcement.clone());
         self.ours.insert(address, Ours { announcement, links });
         if !announced && announcer.links_of(address).is_empty() {
             self.lacking(address);
         }
         // What is announced from now on comes as an effect; Services may have come or gone, or `interfaces` changed.
-        let touched: BTreeSet<&Holder> = before.iter().chain(&after).collect();
+        let touched: BTreeSet<&Holder> = holders(&before).iter().chain(holders(&after)).collect();
         if announced || announcer.links_of(address).is_empty() {
             touched.into_iter().for_each(|service| self.tell(service));
         }
@@ -122,17 +124,18 @@ impl Report {
 
     /// `address` is now announced on these links; on none any more when they are empty.
     pub(crate) fn announcing(&mut self, address: IpAddr, links: &BTreeSet<&str>) {
-        let holders = self.holders(address);
+        let announcement = self.announcement(address);
+        let holders = holders(&announcement);
         if let Some(why) = self.lost.remove(&address) {
             self.metrics.forget(address);
-            tracing::info!(ip = %address, services = names(&holders), why = words(&why), "no longer announcing");
+            tracing::info!(ip = %address, services = names(holders), why = words(&why), "no longer announcing");
             self.remove(address);
         } else if links.is_empty() {
             self.metrics.forget(address);
             if let Some(ours) = self.ours.get_mut(&address).filter(|ours| !ours.links.is_empty()) {
                 ours.links = Arc::default();
                 let why = "no interface that its advertisements name can be used";
-                tracing::info!(ip = %address, services = names(&holders), why, "no longer announcing");
+                tracing::info!(ip = %address, services = names(holders), why, "no longer announcing");
             }
         } else {
             self.started(address, links);
@@ -143,8 +146,8 @@ impl Report {
     fn started(&mut self, address: IpAddr, links: &BTreeSet<&str>) {
         let names = self.shared(links.iter().map(|name| (*name).to_owned()).collect());
         let Some(ours) = self.ours.get_mut(&address) else { return };
+        self.metrics.announcing(address, ours.announcement.clone());
         let services = &ours.announcement.services;
-        self.metrics.announcing(address, services);
         let interfaces = links.iter().copied().collect::<Vec<_>>().join(", ");
         let named = self::names(services);
         if ours.links.is_empty() {
@@ -174,29 +177,25 @@ impl Report {
         tracing::info!(ip = %address, services = names(&ours.announcement.services), why, "not announcing");
     }
 
-    fn holders(&self, address: IpAddr) -> Vec<Holder> {
-        self.ours.get(&address).map(|ours| ours.announcement.services.clone()).unwrap_or_default()
+    fn announcement(&self, address: IpAddr) -> Option<Arc<Announcement>> {
+        self.ours.get(&address).map(|ours| ours.announcement.clone())
     }
 
     fn remove(&mut self, address: IpAddr) {
-        for service in self.holders(address) {
-            self.unlink(&service, address);
+        let removed = self.ours.remove(&address).map(|ours| ours.announcement);
+        for service in holders(&removed) {
+            self.unlink(service, address);
         }
-        self.ours.remove(&address);
     }
 
     fn unlink(&mut self, service: &Holder, address: IpAddr) {
-        if let Some(addresses) = self.services.get_mut(service) {
-            addresses.retain(|known| *known != address);
-            if addresses.is_empty() {
-                self.services.remove(service);
-            }
-        }
+        self.services.remove(&(service.key.clone(), address));
     }
 
     /// Tells how a Service stands. Whether that is new is for the listener to see.
     fn tell(&mut self, service: &Holder) {
-        let addresses = self.services.get(service).into_iter().flatten();
+        let all = self.services.range((service.key.clone(), FIRST)..);
+        let addresses = all.take_while(|(key, _)| *key == service.key).map(|(_, address)| address);
         let ours: Vec<&Ours> = addresses.filter_map(|address| self.ours.get(address)).collect();
         let announced = || ours.iter().filter(|ours| !ours.links.is_empty());
         let is_announced = announced().next().is_some();
@@ -241,6 +240,10 @@ fn words(lost: &Lost) -> String {
         Lost::Nobody(service, why) => format!("{service} {why}"),
         Lost::Released => "no Service has it any more".to_owned(),
     }
+}
+
+fn holders(announcement: &Option<Arc<Announcement>>) -> &[Holder] {
+    announcement.as_ref().map_or(&[], |announcement| &announcement.services)
 }
 
 fn names(services: &[Holder]) -> String {

@@ -12,12 +12,13 @@ use kube::runtime::watcher::Config;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::board::{Board, Change};
 use super::complaint::Complaint;
 use super::objects::{Objects, Reader, Stored, Touched};
 use super::plan::{self, News, Write};
 use super::queue::{Fault, Queue};
 use super::writer::{Done, Failed, Writer};
-use super::{Parts, Shown, WATCH_SECONDS};
+use super::{Interfaces, Parts, WATCH_SECONDS};
 
 /// Runs until the context's shutdown.
 pub(crate) async fn keep(parts: &Parts, writer: Writer) {
@@ -33,21 +34,18 @@ pub(crate) async fn keep(parts: &Parts, writer: Writer) {
         // The receiver ends with the program.
         let _ = sender.send(seen);
     });
-    let mut shown = parts.shown.clone();
-    let mut keeper = Keeper::default();
+    let mut board = parts.board.listen();
+    let mut keeper = Keeper::new(parts.board.clone());
     let mut writes = JoinSet::new();
-    keeper.show(shown.borrow_and_update().clone(), now());
     loop {
+        keeper.take(&writer.me.node, now(), |note| parts.tell(note));
         keeper.look(&mut writes, &writer);
-        for note in keeper.take_news(&writer.me.node, &parts.uid) {
-            parts.tell(note);
-        }
         let wait = keeper.wakes(now()).map(|at| at.saturating_sub(now()));
         tokio::select! {
             () = parts.context.shutdown.cancelled() => break,
             Some(seen) = seen.recv() => keeper.see(seen, now()),
-            // The loop that tells may end before us: then nothing new comes.
-            Ok(()) = shown.changed() => keeper.show(shown.borrow_and_update().clone(), now()),
+            // What changed is taken at the top of the loop.
+            Ok(()) = board.changed() => {}
             Some(done) = writes.join_next() => match done {
                 Ok((service, outcome)) => keeper.wrote(service, outcome, now()),
                 Err(error) => tracing::error!(%error, "a write of a ServiceL2Status ended in the middle"),
@@ -67,22 +65,53 @@ pub(crate) async fn sleep(wait: Option<Duration>) {
 }
 
 /// What is known, and what is to be done.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Keeper {
+    board: Arc<Board>,
     objects: Objects,
-    shown: Option<Arc<Shown>>,
-    /// What was there when news were told last.
-    told: Option<Arc<Shown>>,
+    /// Whether what is announced was looked through since enough is known.
+    began: bool,
     queue: Queue,
     complaint: Complaint,
 }
 
-type Outcome = (ServiceKey, Result<Done, Failed>);
+type Outcome = (Arc<ServiceKey>, Result<Done, Failed>);
 
 impl Keeper {
+    fn new(board: Arc<Board>) -> Self {
+        Keeper {
+            board,
+            objects: Objects::default(),
+            began: false,
+            queue: Queue::default(),
+            complaint: Complaint::default(),
+        }
+    }
+
     /// Whether enough is known to write anything: what this node announces, and what the API server has of it.
-    fn knows(&self) -> Option<&Arc<Shown>> {
-        self.shown.as_ref().filter(|_| self.objects.listed)
+    fn knows(&self) -> bool {
+        self.objects.listed && self.board.is_complete()
+    }
+
+    /// Takes what changed in what is announced, and tells what is new, each once.
+    fn take(&mut self, node: &str, now: Duration, mut tell: impl FnMut(Note)) {
+        if !self.knows() {
+            return;
+        }
+        let first = !std::mem::replace(&mut self.began, true);
+        if first {
+            self.objects.share(|service| self.board.shared(service));
+            self.review(now);
+        }
+        for change in self.board.take() {
+            let known = first && !self.objects.of(&change.service).is_empty();
+            if let Some(news) = plan::news(&change, known) {
+                tell(note(node, &change, &news));
+            }
+            if !first {
+                self.queue.touch(change.service, now);
+            }
+        }
     }
 
     /// Starts what is to be written now.
@@ -97,10 +126,13 @@ impl Keeper {
     }
 
     /// The next write, which counts as under way from now on.
-    fn next(&mut self, now: Duration) -> Option<(ServiceKey, Write)> {
-        let shown = self.knows()?.clone();
+    fn next(&mut self, now: Duration) -> Option<(Arc<ServiceKey>, Write)> {
+        if !self.knows() {
+            return None;
+        }
         while let Some(service) = self.queue.next(now) {
-            match plan::next(shown.announced.get(&service), &self.objects.of(&service)) {
+            let wanted = self.board.announced(&service);
+            match plan::next(wanted.as_ref(), self.objects.of(&service)) {
                 Some(write) => {
                     self.objects.writing(&service);
                     self.queue.begins(service.clone());
@@ -112,22 +144,23 @@ impl Keeper {
         None
     }
 
-    fn touch(&mut self, services: Vec<ServiceKey>, now: Duration) {
+    fn touch(&mut self, services: Vec<Arc<ServiceKey>>, now: Duration) {
         services.into_iter().for_each(|service| self.queue.touch(service, now));
     }
 
     /// Looks through all that is announced and stored: at first, and after a list. Only what is to be written is queued, as ten
     /// thousand names of Services are much.
     fn review(&mut self, now: Duration) {
-        let Some(shown) = self.knows().cloned() else { return };
-        for (service, interfaces) in &shown.announced {
-            if plan::next(Some(interfaces), &self.objects.of(service)).is_some() {
-                self.queue.touch((**service).clone(), now);
-            }
+        if !self.knows() {
+            return;
         }
-        for service in self.objects.services().filter(|service| !shown.announced.contains_key(*service)) {
-            self.queue.touch(service.clone(), now);
-        }
+        let differs = |service: &Arc<ServiceKey>, interfaces: &Interfaces| {
+            plan::next(Some(interfaces), self.objects.of(service)).is_some()
+        };
+        let mut due = self.board.announced_where(differs);
+        let stored = self.objects.services();
+        due.extend(stored.filter(|service| self.board.announced(service).is_none()).cloned());
+        self.touch(due, now);
     }
 
     fn see(&mut self, seen: Seen<Stored>, now: Duration) {
@@ -142,22 +175,11 @@ impl Keeper {
         self.touch(touched, now);
     }
 
-    fn show(&mut self, shown: Option<Arc<Shown>>, now: Duration) {
-        let Some(shown) = shown else { return };
-        match self.shown.replace(shown.clone()) {
-            Some(before) if self.objects.listed => {
-                plan::differing(&before, &shown)
-                    .for_each(|service| self.queue.touch((**service).clone(), now));
-            }
-            _ => self.review(now),
-        }
-    }
-
-    fn wrote(&mut self, service: ServiceKey, outcome: Result<Done, Failed>, now: Duration) {
+    fn wrote(&mut self, service: Arc<ServiceKey>, outcome: Result<Done, Failed>, now: Duration) {
         match outcome {
             Ok(done) => {
                 match done {
-                    Done::Stored(stored) => self.objects.written(stored, now),
+                    Done::Stored(stored) => self.objects.written(of(&service, stored), now),
                     Done::Deleted(name) => self.objects.deleted(&service, &name),
                 }
                 self.complaint.recovered("writing servicel2statuses");
@@ -165,7 +187,7 @@ impl Keeper {
             }
             Err(failed) => {
                 if let Some(made) = failed.made {
-                    self.objects.written(*made, now);
+                    self.objects.written(of(&service, *made), now);
                 }
                 self.objects.unsure(&service, now);
                 if failed.fault != Fault::NotThere {
@@ -178,39 +200,33 @@ impl Keeper {
     }
 
     fn wakes(&self, now: Duration) -> Option<Duration> {
-        let queue = self.knows().and_then(|_| self.queue.wakes(now));
+        let queue = if self.knows() { self.queue.wakes(now) } else { None };
         [queue, self.objects.settles()].into_iter().flatten().min()
-    }
-
-    /// What is to be told now, each once.
-    fn take_news(&mut self, node: &str, uid: &super::UidOf) -> Vec<Note> {
-        let Some(shown) = self.knows().cloned() else { return Vec::new() };
-        if self.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &shown)) {
-            return Vec::new();
-        }
-        let known = |service: &ServiceKey| !self.objects.of(service).is_empty();
-        let news = plan::news(self.told.as_deref(), &shown, known);
-        let notes = news.into_iter().map(|news| note(node, &news, uid)).collect();
-        self.told = Some(shown);
-        notes
     }
 }
 
+/// The same with the name that is kept already.
+fn of(service: &Arc<ServiceKey>, stored: Stored) -> Stored {
+    if stored.service == *service { Stored { service: service.clone(), ..stored } } else { stored }
+}
+
 /// The event.
-fn note(node: &str, news: &News<'_>, uid: &super::UidOf) -> Note {
-    let (service, warning, reason, note) = match news {
-        News::Announces(service) => {
-            (service, false, ANNOUNCES, format!("announcing from node {node:?} with protocol \"layer2\""))
+fn note(node: &str, change: &Change, news: &News<'_>) -> Note {
+    let (warning, reason, note) = match news {
+        News::Announces => {
+            (false, ANNOUNCES, format!("announcing from node {node:?} with protocol \"layer2\""))
         }
-        News::Lacks(service, interfaces) => (service, true, LACKS, lacks(node, interfaces)),
+        News::Lacks(interfaces) => (true, LACKS, lacks(node, interfaces)),
     };
+    let Change { service, uid, .. } = change;
     Note {
         about: ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Service".to_owned()),
             namespace: Some(service.namespace.clone()),
             name: Some(service.name.clone()),
-            uid: uid(service),
+            // Without it `kubectl describe` does not show the event.
+            uid: Some(uid.to_string()).filter(|uid| !uid.is_empty()),
             ..ObjectReference::default()
         },
         warning,
@@ -248,11 +264,12 @@ mod tests {
     use super::super::plan::{Object, Said};
     use super::super::queue::Fault;
     use super::*;
+    use crate::report::Announced;
 
     const NOW: Duration = Duration::from_secs(50);
 
-    fn web() -> ServiceKey {
-        ServiceKey::new("shop", "web")
+    fn web() -> Arc<ServiceKey> {
+        Arc::new(ServiceKey::new("shop", "web"))
     }
 
     fn stored(version: &str, said: Said) -> Stored {
@@ -260,14 +277,45 @@ mod tests {
         Stored { service: web(), version: version.to_owned(), object }
     }
 
+    /// What is told now: reason, Service and its uid.
+    fn news(keeper: &mut Keeper) -> Vec<String> {
+        let mut told = Vec::new();
+        keeper.take("n1", NOW, |note| {
+            let (name, uid) = (note.about.name.unwrap_or_default(), note.about.uid.unwrap_or_default());
+            told.push(format!("{} {name} uid {uid}", note.reason));
+        });
+        told
+    }
+
     fn announcing() -> Keeper {
-        let mut keeper = Keeper::default();
-        let shown = Shown { announced: [(Arc::new(web()), Arc::default())].into(), ..Shown::default() };
-        keeper.show(Some(Arc::new(shown)), NOW);
+        let board = Arc::new(Board::default());
+        let mut keeper = Keeper::new(board.clone());
+        board.set(web(), "u1".into(), Some(Announced::On(Arc::default())));
+        board.complete();
+        assert_eq!(news(&mut keeper), [""; 0]);
         assert_eq!(keeper.next(NOW), None, "what is stored is not known yet");
         keeper.see(Seen::Listed(Vec::new()), NOW);
+        assert_eq!(news(&mut keeper), ["nodeAssigned web uid u1"]);
         assert_eq!(keeper.next(NOW), Some((web(), Write::Create(Arc::default()))));
         keeper
+    }
+
+    /// Each change of one Service among many is looked at by itself.
+    #[test]
+    fn what_changes_is_looked_at_and_nothing_else() {
+        let mut keeper = announcing();
+        keeper.wrote(web(), Ok(Done::Stored(stored("8", Said::On(Arc::default())))), NOW);
+        assert_eq!((news(&mut keeper), keeper.next(NOW)), (vec![], None));
+        let dsl: Interfaces = Arc::new(["dsl".to_owned()].into());
+        keeper.board.set(web(), "u1".into(), Some(Announced::On(dsl.clone())));
+        assert_eq!(news(&mut keeper), [""; 0], "on other interfaces: that is no news");
+        assert_eq!(keeper.queue.len(), 1);
+        assert_eq!(keeper.next(NOW), Some((web(), Write::Say("l2-a".into(), dsl.clone()))));
+        keeper.wrote(web(), Ok(Done::Stored(stored("9", Said::On(dsl)))), NOW);
+        assert_eq!(keeper.next(NOW), None);
+        keeper.board.set(web(), "u1".into(), Some(Announced::Lacks(Arc::default())));
+        assert_eq!(news(&mut keeper), ["announceFailed web uid u1"]);
+        assert_eq!(keeper.next(NOW), Some((web(), Write::Delete("l2-a".into()))));
     }
 
     /// The object is made, the answer to its status is lost, and the watch shows later that it was written.
@@ -284,13 +332,18 @@ mod tests {
 
     #[test]
     fn nothing_is_told_before_it_is_known_what_is_stored() {
-        let uid: super::super::UidOf = Arc::new(|_| None);
-        let mut keeper = Keeper::default();
-        let shown = Shown { announced: [(Arc::new(web()), Arc::default())].into(), ..Shown::default() };
-        keeper.show(Some(Arc::new(shown)), NOW);
-        assert_eq!(keeper.take_news("n1", &uid), []);
+        let board = Arc::new(Board::default());
+        let mut keeper = Keeper::new(board.clone());
+        for name in ["web", "db"] {
+            let key = Arc::new(ServiceKey::new("shop", name));
+            board.set(key, "u1".into(), Some(Announced::On(Arc::default())));
+        }
+        board.complete();
+        assert_eq!(news(&mut keeper), [""; 0]);
         keeper.see(Seen::Listed(vec![stored("7", Said::On(Arc::default()))]), NOW);
-        assert_eq!(keeper.take_news("n1", &uid), [], "it was told before the restart");
+        assert_eq!(news(&mut keeper), ["nodeAssigned db uid u1"], "the other was told before the restart");
+        let (next, _) = keeper.next(NOW).expect("one is to be written");
+        assert_eq!(next.name, "db");
         assert_eq!(keeper.next(NOW), None);
     }
 

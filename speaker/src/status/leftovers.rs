@@ -17,11 +17,12 @@ use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
 
 use super::announced::sleep;
+use super::board::Board;
 use super::complaint::Complaint;
 use super::pause::Pause;
 use super::queue::WRITERS;
 use super::writer::{Failed, Writer};
-use super::{Nodes, Parts, Shown, names};
+use super::{Nodes, Parts, names};
 
 /// So many objects are read at once.
 const PAGE: u32 = 500;
@@ -35,17 +36,14 @@ const APART: Duration = Duration::from_secs(1);
 
 /// Runs until the context's shutdown.
 pub(crate) async fn clear(parts: &Parts, writer: Writer) {
-    let (mut shown, mut live) = (parts.shown.clone(), parts.live.clone());
+    let (mut shown, mut live) = (parts.board.listen(), parts.live.clone());
     let (mut reasons, mut pause) = (Reasons::default(), Pause::default());
     let mut complaint = Complaint::default();
     let mut looked: Option<Duration> = None;
     let work = async {
         loop {
-            reasons.told(
-                &writer.me.node,
-                shown.borrow_and_update().clone(),
-                live.borrow_and_update().clone(),
-            );
+            let begun = parts.board.is_complete().then(|| parts.board.begun());
+            reasons.told(&writer.me.node, begun, live.borrow_and_update().clone());
             let at = reasons.due.then(|| {
                 let after = looked.map_or(Duration::ZERO, |looked| looked + APART);
                 after.max(pause.lasts(now()).unwrap_or_default())
@@ -79,7 +77,8 @@ pub(crate) async fn clear(parts: &Parts, writer: Writer) {
 /// Whether there is a reason to look.
 #[derive(Debug, Default)]
 struct Reasons {
-    shown: Option<Arc<Shown>>,
+    /// How often a Service began to be announced.
+    begun: Option<u64>,
     live: Option<Arc<Nodes>>,
     due: bool,
     /// The last look found objects of nodes that are gone, for Services that are not ours.
@@ -90,17 +89,16 @@ impl Reasons {
     /// 1. At the start.
     /// 2. A node is gone.
     /// 3. This node announces more, and there are objects of nodes that are gone.
-    fn told(&mut self, node: &str, shown: Option<Arc<Shown>>, live: Option<Arc<Nodes>>) {
-        let (Some(shown), Some(live)) = (shown, live) else { return };
-        self.due |= match (&self.shown, &self.live) {
+    fn told(&mut self, node: &str, begun: Option<u64>, live: Option<Arc<Nodes>>) {
+        let (Some(begun), Some(live)) = (begun, live) else { return };
+        self.due |= match (self.begun, &self.live) {
             (Some(before), Some(lived)) => {
                 let gone = lived.iter().any(|lived| lived != node && !live.contains(lived));
-                let more = || shown.announced.keys().any(|key| !before.announced.contains_key(key));
-                gone || (self.others && more())
+                gone || (self.others && begun != before)
             }
             _ => true,
         };
-        (self.shown, self.live) = (Some(shown), Some(live));
+        (self.begun, self.live) = (Some(begun), Some(live));
     }
 
     fn looked(&mut self, others: bool) {
@@ -120,12 +118,11 @@ async fn look(parts: &Parts, writer: &Writer) -> Result<bool, String> {
             .map_err(|_| format!("cannot read servicel2statuses: no answer within {} s", LIST.as_secs()))?
             .map_err(|error| explain::<ServiceL2Status>(&error))?;
         // As they are now: a node may have come back.
-        let (shown, live) = (parts.shown.borrow().clone(), parts.live.borrow().clone());
-        let (Some(shown), Some(live)) = (shown, live) else { return Ok(false) };
+        let Some(live) = parts.live.borrow().clone() else { return Ok(false) };
         let live = Labels::of(&writer.me.label, &live);
         let mut names = Vec::new();
         for object in &page.items {
-            match verdict(object, &live, &shown) {
+            match verdict(object, &live, &parts.board) {
                 Verdict::Keep => {}
                 Verdict::OthersMay => others = true,
                 Verdict::Delete(name) => names.push(name.to_owned()),
@@ -191,7 +188,7 @@ enum Verdict<'a> {
 fn verdict<'a>(
     object: &'a PartialObjectMeta<ServiceL2Status>,
     live: &Labels<'_>,
-    shown: &Shown,
+    board: &Board,
 ) -> Verdict<'a> {
     let labels = object.metadata.labels.as_ref();
     let label = |name: &str| labels.and_then(|labels| labels.get(name)).map_or("", String::as_str);
@@ -200,7 +197,7 @@ fn verdict<'a>(
     }
     let service = ServiceKey::new(label(SERVICE_NAMESPACE_LABEL), label(SERVICE_NAME_LABEL));
     match &object.metadata.name {
-        Some(name) if shown.announced.contains_key(&service) => Verdict::Delete(name),
+        Some(name) if board.announced(&service).is_some() => Verdict::Delete(name),
         _ => Verdict::OthersMay,
     }
 }
@@ -210,22 +207,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::report::Announced;
 
     fn nodes(names: &[&str]) -> Arc<Nodes> {
         Arc::new(names.iter().map(|name| (*name).to_owned()).collect())
     }
 
-    fn shown(names: &[&str]) -> Arc<Shown> {
-        let announced =
-            names.iter().map(|name| (Arc::new(ServiceKey::new("shop", *name)), Arc::default())).collect();
-        Arc::new(Shown { announced, ..Shown::default() })
+    fn board(names: &[&str]) -> Board {
+        let board = Board::default();
+        for name in names {
+            let key = Arc::new(ServiceKey::new("shop", *name));
+            board.set(key, "".into(), Some(Announced::On(Arc::default())));
+        }
+        board
     }
 
     #[test]
     fn reasons_to_look() {
         let mut reasons = Reasons::default();
-        let mut due = |services: Option<&[&str]>, live: Option<&[&str]>, others: Option<bool>| {
-            reasons.told("n1", services.map(shown), live.map(nodes));
+        let mut due = |begun: Option<u64>, live: Option<&[&str]>, others: Option<bool>| {
+            reasons.told("n1", begun, live.map(nodes));
             let due = reasons.due;
             if let Some(others) = others {
                 reasons.looked(others);
@@ -233,17 +234,14 @@ mod tests {
             due
         };
         assert!(!due(None, Some(&["n1", "n2"]), None), "nothing is known yet");
-        assert!(!due(Some(&["a"]), None, None));
-        assert!(due(Some(&["a"]), Some(&["n1", "n2", "n3"]), None), "the start");
-        assert!(due(Some(&["a"]), Some(&["n1", "n2", "n3"]), Some(false)), "until a look succeeded");
-        assert!(!due(Some(&["a", "b"]), Some(&["n1", "n2", "n3"]), None), "a new Service");
-        assert!(due(Some(&["a", "b"]), Some(&["n1", "n2"]), Some(true)), "a node is gone");
-        assert!(!due(Some(&["a"]), Some(&["n1", "n2", "n3"]), None), "a node came");
-        assert!(
-            due(Some(&["a", "c"]), Some(&["n1", "n2", "n3"]), Some(false)),
-            "a Service of one that was gone"
-        );
-        assert!(!due(Some(&["a", "d"]), Some(&["n2", "n3"]), None), "our own node is never gone");
+        assert!(!due(Some(1), None, None));
+        assert!(due(Some(1), Some(&["n1", "n2", "n3"]), None), "the start");
+        assert!(due(Some(1), Some(&["n1", "n2", "n3"]), Some(false)), "until a look succeeded");
+        assert!(!due(Some(2), Some(&["n1", "n2", "n3"]), None), "a new Service");
+        assert!(due(Some(2), Some(&["n1", "n2"]), Some(true)), "a node is gone");
+        assert!(!due(Some(2), Some(&["n1", "n2", "n3"]), None), "a node came");
+        assert!(due(Some(3), Some(&["n1", "n2", "n3"]), Some(false)), "a Service of one that was gone");
+        assert!(!due(Some(4), Some(&["n2", "n3"]), None), "our own node is never gone");
     }
 
     #[test]
@@ -258,7 +256,7 @@ mod tests {
     #[test]
     fn only_what_nobody_else_shows_is_deleted() {
         let live = nodes(&["n2"]);
-        let (live, shown) = (Labels::of("n1", &live), shown(&["web"]));
+        let (live, board) = (Labels::of("n1", &live), board(&["web"]));
         let said = |node: &str, service: &str| {
             let object: PartialObjectMeta<ServiceL2Status> = serde_json::from_value(json!({
                 "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
@@ -267,7 +265,7 @@ mod tests {
                 }},
             }))
             .unwrap();
-            format!("{:?}", verdict(&object, &live, &shown))
+            format!("{:?}", verdict(&object, &live, &board))
         };
         assert_eq!(said("n1", "web"), "Keep");
         assert_eq!(said("n2", "web"), "Keep");

@@ -1,30 +1,31 @@
 //! What this speaker writes to the API server about itself. Nothing that it does depends on it.
 //!
 //! ```text
-//!  announcing ──► Shown ────────┬──► announced ──► ServiceL2Status (ours), events on Services
+//!  announcing ──► Board ────────┬──► announced ──► ServiceL2Status (ours), events on Services
 //!  cluster ─────► live nodes ───┴──► leftovers ──► ServiceL2Status of nodes that are gone: deleted
 //!  cluster ─────► Configuration ───► configuration ──► ConfigurationState
 //! ```
 //!
-//! Three tasks in one, each with its own pauses. They are told by watch channels, so a slow API server never holds up whoever
-//! tells: what was not written yet is forgotten for what is so by then. What to write is decided by `plan` from what is
+//! Three tasks in one, each with its own pauses. They are told by a board and by watch channels, so a slow API server never
+//! holds up whoever tells: what was not written yet is forgotten for what is so by then. What to write is decided by `plan` from what is
 //! so and what is stored, so a restart, a lost answer or an edit by hand all come to the same end, and a steady state
 //! writes nothing.
 //!
-//! The modules, from the bottom up: `names`, `pause`, `settling`, `complaint`, `plan` (decisions on one Service), `queue`
-//! (which Service next), `objects` (what the API server has), `writer` (requests), and the three tasks.
+//! The modules, from the bottom up: `names`, `pause`, `settling`, `complaint`, `few`, `board` (what is announced), `plan`
+//! (decisions on one Service), `queue` (which Service next), `objects` (what the API server has), `writer` (requests), and the three tasks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ferrolb_core::service::ServiceKey;
 use ferrolb_runtime::{Context, Events, Note};
 use kube::Client;
 use tokio::sync::watch;
 
 mod announced;
+mod board;
 mod complaint;
 mod configuration;
+mod few;
 mod leftovers;
 mod names;
 mod objects;
@@ -36,6 +37,8 @@ mod settling;
 mod tests;
 mod writer;
 
+pub use board::Board;
+
 /// The server ends each watch after so many seconds; a watch that is stuck in silence is noticed 5 s later.
 const WATCH_SECONDS: u32 = 120;
 
@@ -44,20 +47,6 @@ pub type Interfaces = Arc<BTreeSet<String>>;
 
 /// Names of nodes.
 pub type Nodes = BTreeSet<String>;
-
-/// Finds `metadata.uid` of a Service: without it `kubectl describe` does not show events.
-pub type UidOf = Arc<dyn Fn(&ServiceKey) -> Option<String> + Send + Sync>;
-
-/// What this node announces.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shown {
-    /// The Services of which an address is announced, with the interfaces to which their advertisements limit that;
-    /// empty for all.
-    pub announced: BTreeMap<Arc<ServiceKey>, Interfaces>,
-    /// The Services for which this node is elected, but can use none of the interfaces that their advertisements name;
-    /// with those names.
-    pub failed: BTreeMap<Arc<ServiceKey>, Interfaces>,
-}
 
 /// What this speaker made of its configuration, and what else is wrong on its node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -102,17 +91,14 @@ pub struct Parts {
     pub node: String,
     /// This speaker's Pod. Without it, objects have no owner and stay when the speaker is gone.
     pub pod: Option<PodRef>,
-    /// What this node announces. Until it is told once, nothing is written or deleted: it is to be told first when the
-    /// election has been held and its outcome is announced, not before, or what is right would be deleted. A new
-    /// `Arc` for each change.
-    pub shown: watch::Receiver<Option<Arc<Shown>>>,
+    /// What this node announces. Until it is complete, nothing is written or deleted: it is to be so when the election has
+    /// been held and its outcome is announced, not before, or what is right would be deleted.
+    pub board: Arc<Board>,
     /// What this speaker made of its configuration. Until it is told, nothing is written.
     pub configuration: watch::Receiver<Option<Arc<Configuration>>>,
     /// The nodes that are there and Ready. What another node says of a Service of ours is deleted once that node is not
     /// among them.
     pub live: watch::Receiver<Option<Arc<Nodes>>>,
-    /// Finds a Service's uid, in a store that is there anyway.
-    pub uid: UidOf,
     /// The program.
     pub context: Context,
 }

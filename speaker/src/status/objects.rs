@@ -1,6 +1,7 @@
 //! The `ServiceL2Status` objects of this node, as the API server has them; little is kept of each.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use ferrolb_crds::{SERVICE_NAME_LABEL, SERVICE_NAMESPACE_LABEL, ServiceL2Status}
 use ferrolb_runtime::Seen;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
+use super::few::Few;
 use super::plan::{Object, Said};
 use super::settling::{Held, Settling};
 use super::{Interfaces, PodRef, names};
@@ -55,7 +57,7 @@ impl Me {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
     /// By its labels.
-    pub(crate) service: ServiceKey,
+    pub(crate) service: Arc<ServiceKey>,
     pub(crate) version: String,
     pub(crate) object: Object,
 }
@@ -98,6 +100,7 @@ impl Reader {
         } else {
             Said::On(self.shared(status.interfaces.into_iter().map(|interface| interface.name).collect()))
         };
+        let service = Arc::new(service);
         Stored {
             version: metadata.resource_version.unwrap_or_default(),
             object: Object {
@@ -123,46 +126,48 @@ impl Reader {
     }
 }
 
-/// One object, and the version of it that the watch has yet to show.
-#[derive(Debug)]
-struct Entry {
-    object: Object,
-    settling: Option<Box<Settling<Stored>>>,
-}
-
 /// For which Services something changed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Touched {
     /// For any, after a list.
     Any,
-    These(Vec<ServiceKey>),
+    These(Vec<Arc<ServiceKey>>),
 }
 
-/// All of them, by Service.
+/// All of them, by Service. Ten thousand are no rarity, so there is nothing more of each that nothing happens to.
 #[derive(Debug, Default)]
 pub(crate) struct Objects {
-    of: BTreeMap<ServiceKey, Vec<Entry>>,
+    /// Those of each Service, by name.
+    of: BTreeMap<Arc<ServiceKey>, Few<Object>>,
+    /// The hashes of all names: one that is not among them is not looked for. They have 64 bits, so that of ten
+    /// thousand names no two have the same, but for one cluster in hundreds of billions.
+    names: HashSet<u64>,
     /// Whether there was a whole list.
     pub(crate) listed: bool,
+    /// Of objects that we wrote, by name, the version that the watch has yet to show.
+    settling: BTreeMap<Box<str>, Settling<Stored>>,
     /// Of Services with a write under way, the versions that the watch has shown since it began: it may be faster than
     /// the answer.
-    writing: BTreeMap<ServiceKey, Vec<String>>,
+    writing: BTreeMap<Arc<ServiceKey>, Vec<String>>,
     /// The ends of what settles, in their order.
-    ends: VecDeque<(Duration, ServiceKey, Box<str>)>,
+    ends: VecDeque<(Duration, Arc<ServiceKey>, Box<str>)>,
 }
 
 impl Objects {
     /// Those for one Service, by name.
-    pub(crate) fn of(&self, service: &ServiceKey) -> Vec<Object> {
-        let entries = self.of.get(service).map(Vec::as_slice).unwrap_or_default();
-        let mut objects: Vec<Object> = entries.iter().map(|entry| entry.object.clone()).collect();
-        objects.sort_by(|one, two| one.name.cmp(&two.name));
-        objects
+    pub(crate) fn of(&self, service: &ServiceKey) -> &[Object] {
+        self.of.get(service).map(Few::as_slice).unwrap_or_default()
     }
 
     /// The Services for which there is any.
-    pub(crate) fn services(&self) -> impl Iterator<Item = &ServiceKey> {
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Arc<ServiceKey>> {
         self.of.keys()
+    }
+
+    /// Takes the names of Services from `shared`, where others keep the same.
+    pub(crate) fn share(&mut self, shared: impl Fn(&Arc<ServiceKey>) -> Arc<ServiceKey>) {
+        let all = std::mem::take(&mut self.of);
+        self.of = all.into_iter().map(|(service, objects)| (shared(&service), objects)).collect();
     }
 
     /// Takes what the watch shows.
@@ -178,7 +183,7 @@ impl Objects {
         })
     }
 
-    fn apply(&mut self, stored: Stored, now: Duration) -> Vec<ServiceKey> {
+    fn apply(&mut self, stored: Stored, now: Duration) -> Vec<Arc<ServiceKey>> {
         if let Some(versions) = self.writing.get_mut(&stored.service) {
             versions.push(stored.version.clone());
         }
@@ -187,15 +192,12 @@ impl Objects {
         // Its labels may have been edited: then it was another Service's.
         if !known {
             touched.extend(self.forget_anywhere(&stored.object.name));
-        }
-        let service = stored.service.clone();
-        let Some(entry) = self.find(&service, &stored.object.name) else {
-            let entry = Entry { object: stored.object, settling: None };
-            self.add(service.clone(), entry);
+            let service = stored.service.clone();
+            self.add(stored.service, stored.object);
             touched.push(service);
             return touched;
-        };
-        let stored = match &mut entry.settling {
+        }
+        let stored = match self.settling.get_mut(&stored.object.name) {
             None => stored,
             Some(settling) => {
                 let version = stored.version.clone();
@@ -205,9 +207,12 @@ impl Objects {
                 }
             }
         };
-        entry.settling = None;
-        if entry.object != stored.object {
-            entry.object = stored.object;
+        self.settling.remove(&stored.object.name);
+        let Stored { service, object, .. } = stored;
+        if let Some(known) = self.find(&service, &object.name)
+            && *known != object
+        {
+            *known = object;
             touched.push(service);
         }
         touched
@@ -215,22 +220,24 @@ impl Objects {
 
     fn list(&mut self, all: Vec<Stored>, now: Duration) {
         self.listed = true;
-        let mut there: Vec<&str> = all.iter().map(|stored| &*stored.object.name).collect();
-        there.sort_unstable();
-        self.of.retain(|_, entries| {
-            entries.retain_mut(|entry| {
-                there.binary_search(&&*entry.object.name).is_ok()
-                    || entry.settling.as_mut().is_some_and(|settling| !settling.miss(now))
-            });
-            !entries.is_empty()
+        let there: BTreeSet<&str> = all.iter().map(|stored| &*stored.object.name).collect();
+        let gone = |object: &&Object| !there.contains(&*object.name);
+        let unlisted = self.of.iter().flat_map(|(service, objects)| {
+            objects.as_slice().iter().filter(gone).map(|object| (service.clone(), object.name.clone()))
         });
+        let unlisted: Vec<_> = unlisted.collect();
+        for (service, name) in unlisted {
+            if self.settling.get_mut(&name).is_none_or(|settling| settling.miss(now)) {
+                self.forget(&service, &name);
+            }
+        }
         for stored in all {
             self.apply(stored, now);
         }
     }
 
     /// A write about this Service begins. It ends with [`Objects::written`], [`Objects::deleted`] or [`Objects::unsure`].
-    pub(crate) fn writing(&mut self, service: &ServiceKey) {
+    pub(crate) fn writing(&mut self, service: &Arc<ServiceKey>) {
         self.writing.insert(service.clone(), Vec::new());
     }
 
@@ -243,19 +250,20 @@ impl Objects {
         }
         let settling = Settling::new(version, now);
         self.ends.push_back((settling.until(), service.clone(), object.name.clone()));
-        let settling = Some(Box::new(settling));
+        self.settling.insert(object.name.clone(), settling);
         match self.find(&service, &object.name) {
-            Some(entry) => *entry = Entry { object, settling },
-            None => self.add(service, Entry { object, settling }),
+            Some(known) => *known = object,
+            None => self.add(service, object),
         }
     }
 
     /// A write about this Service has an outcome that is not known: what the watch shows tells.
     pub(crate) fn unsure(&mut self, service: &ServiceKey, now: Duration) {
         self.writing.remove(service);
-        let entries = self.of.get_mut(service).map(Vec::as_mut_slice).unwrap_or_default();
-        let shown: Vec<Stored> =
-            entries.iter_mut().filter_map(|entry| entry.settling.as_mut()?.unsure()).collect();
+        let objects = self.of.get(service).map(Few::as_slice).unwrap_or_default();
+        let settling = &mut self.settling;
+        let shown = objects.iter().filter_map(|object| settling.get_mut(&object.name)?.unsure());
+        let shown: Vec<Stored> = shown.collect();
         for stored in shown {
             self.apply(stored, now);
         }
@@ -268,32 +276,42 @@ impl Objects {
     }
 
     /// The object is gone; returns its Service, if it was known.
-    fn forget(&mut self, service: &ServiceKey, name: &str) -> Option<ServiceKey> {
+    fn forget(&mut self, service: &ServiceKey, name: &str) -> Option<Arc<ServiceKey>> {
         if self.find(service, name).is_none() {
             return self.forget_anywhere(name);
         }
-        let entries = self.of.get_mut(service)?;
-        entries.retain(|entry| &*entry.object.name != name);
-        if entries.is_empty() {
-            self.of.remove(service);
+        self.settling.remove(name);
+        self.names.remove(&hash(name));
+        let (service, objects) = self.of.remove_entry(service)?;
+        if let Some(rest) = objects.retain(|object| &*object.name != name) {
+            self.of.insert(service.clone(), rest);
         }
-        Some(service.clone())
+        Some(service)
     }
 
-    /// Looks through all: only for objects that somebody else made or relabelled.
-    fn forget_anywhere(&mut self, name: &str) -> Option<ServiceKey> {
-        let has = |entries: &Vec<Entry>| entries.iter().any(|entry| &*entry.object.name == name);
-        let service = self.of.iter().find(|(_, entries)| has(entries))?.0.clone();
+    /// Looks through all: only for objects that somebody else relabelled.
+    fn forget_anywhere(&mut self, name: &str) -> Option<Arc<ServiceKey>> {
+        if !self.names.contains(&hash(name)) {
+            return None;
+        }
+        let has = |objects: &Few<Object>| objects.as_slice().iter().any(|object| &*object.name == name);
+        let service = self.of.iter().find(|(_, objects)| has(objects))?.0.clone();
         self.forget(&service, name)
     }
 
-    fn add(&mut self, service: ServiceKey, entry: Entry) {
-        // There is one, mostly; a list that grows by itself begins with room for four.
-        self.of.entry(service).or_insert_with(|| Vec::with_capacity(1)).push(entry);
+    fn add(&mut self, service: Arc<ServiceKey>, object: Object) {
+        self.names.insert(hash(&object.name));
+        match self.of.remove_entry(&service) {
+            None => drop(self.of.insert(service, Few::one(object))),
+            Some((service, others)) => {
+                let at = others.as_slice().partition_point(|other| other.name < object.name);
+                self.of.insert(service, others.insert(at, object));
+            }
+        }
     }
 
-    fn find(&mut self, service: &ServiceKey, name: &str) -> Option<&mut Entry> {
-        self.of.get_mut(service)?.iter_mut().find(|entry| &*entry.object.name == name)
+    fn find(&mut self, service: &ServiceKey, name: &str) -> Option<&mut Object> {
+        self.of.get_mut(service)?.as_mut_slice().iter_mut().find(|object| &*object.name == name)
     }
 
     /// When to call [`Objects::settle`] next.
@@ -302,16 +320,15 @@ impl Objects {
     }
 
     /// Ends what has waited for the watch long enough; returns the Services for which something changed.
-    pub(crate) fn settle(&mut self, now: Duration) -> Vec<ServiceKey> {
+    pub(crate) fn settle(&mut self, now: Duration) -> Vec<Arc<ServiceKey>> {
         let mut touched = Vec::new();
         while self.ends.front().is_some_and(|(at, ..)| *at <= now) {
             let Some((_, service, name)) = self.ends.pop_front() else { break };
-            let Some(entry) = self.find(&service, &name) else { continue };
             // It may have been written again since.
-            if entry.settling.as_ref().is_none_or(|settling| settling.until() > now) {
+            if self.settling.get(&name).is_none_or(|settling| settling.until() > now) {
                 continue;
             }
-            match entry.settling.take().map(|settling| settling.ended()) {
+            match self.settling.remove(&name).map(Settling::ended) {
                 None | Some(Held::Nothing) => {}
                 Some(Held::Shows(stored)) => touched.extend(self.apply(stored, now)),
                 Some(Held::Absent) => touched.extend(self.forget(&service, &name)),
@@ -319,6 +336,12 @@ impl Objects {
         }
         touched
     }
+}
+
+fn hash(name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -355,8 +378,8 @@ mod tests {
         json!({"node": "n1", "serviceName": "web", "serviceNamespace": "shop", "interfaces": interfaces})
     }
 
-    fn web() -> ServiceKey {
-        ServiceKey::new("shop", "web")
+    fn web() -> Arc<ServiceKey> {
+        Arc::new(ServiceKey::new("shop", "web"))
     }
 
     #[test]
@@ -416,7 +439,7 @@ mod tests {
         assert_eq!(objects.services().count(), 0);
     }
 
-    fn these(services: &[ServiceKey]) -> Touched {
+    fn these(services: &[Arc<ServiceKey>]) -> Touched {
         Touched::These(services.to_vec())
     }
 
@@ -460,7 +483,7 @@ mod tests {
         objects.see(Seen::Listed(Vec::new()), NOW);
         assert_eq!(objects.settle(NOW), []);
         assert_eq!(objects.settle(objects.settles().unwrap()), [web()]);
-        assert_eq!(objects.of(&web()), []);
+        assert_eq!(objects.of(&web()), &[]);
         // Somebody edited it before a new list.
         let mut objects = Objects::default();
         objects.written(read("l2-a", "8", "web", &whole(&[])), NOW);

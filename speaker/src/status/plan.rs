@@ -1,11 +1,10 @@
 //! What is to be written so that the API shows what this node announces. Functions of their input.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use ferrolb_core::service::ServiceKey;
-
-use super::{Interfaces, Shown};
+use super::Interfaces;
+use super::board::{Change, Kind};
+use crate::report::Announced;
 
 /// What the status of an object of ours says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,39 +79,29 @@ pub(crate) fn next(wanted: Option<&Interfaces>, objects: &[Object]) -> Option<Wr
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News<'a> {
     /// This node begins to announce it.
-    Announces(&'a ServiceKey),
+    Announces,
     /// This node is elected, and has none of these interfaces.
-    Lacks(&'a ServiceKey, &'a BTreeSet<String>),
+    Lacks(&'a BTreeSet<String>),
 }
 
-/// What is new in `now`. After a start there is no `before`: a Service is then news unless an object of ours is
-/// there already, which `known` says.
-pub(crate) fn news<'a>(
-    before: Option<&Shown>,
-    now: &'a Shown,
-    known: impl Fn(&ServiceKey) -> bool,
-) -> Vec<News<'a>> {
-    let announces = now.announced.keys().filter(|key| match before {
-        Some(before) => !before.announced.contains_key(*key),
-        None => !known(key),
-    });
-    let lacks = now.failed.iter().filter(|(key, _)| before.is_none_or(|was| !was.failed.contains_key(*key)));
-    announces
-        .map(|key| News::Announces(key))
-        .chain(lacks.map(|(key, interfaces)| News::Lacks(key, interfaces)))
-        .collect()
-}
-
-/// The Services about which `one` and `two` differ.
-pub(crate) fn differing<'a>(one: &'a Shown, two: &'a Shown) -> impl Iterator<Item = &'a Arc<ServiceKey>> {
-    let gone_or_other =
-        one.announced.iter().filter(|(key, on)| two.announced.get(*key) != Some(*on)).map(|(key, _)| key);
-    let new = two.announced.keys().filter(|key| !one.announced.contains_key(*key));
-    gone_or_other.chain(new)
+/// What is to be told of a change. After a start a Service that is announced is no news if an object of ours is there
+/// already, which `known` says.
+pub(crate) fn news(change: &Change, known: bool) -> Option<News<'_>> {
+    match &change.now {
+        Some(Announced::On(_)) if change.before != Some(Kind::Announced) && !known => Some(News::Announces),
+        Some(Announced::Lacks(interfaces)) if change.before != Some(Kind::Lacking) => {
+            Some(News::Lacks(interfaces))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use ferrolb_core::service::ServiceKey;
+
     use super::*;
 
     fn on(names: &[&str]) -> Interfaces {
@@ -200,44 +189,24 @@ mod tests {
         assert_eq!(next(Some(&wanted), &[ending]), Some(Write::Create(wanted)));
     }
 
-    fn shown(announced: &[(&str, &[&str])], failed: &[(&str, &[&str])]) -> Shown {
-        let all = |pairs: &[(&str, &[&str])]| {
-            pairs.iter().map(|(name, names)| (Arc::new(ServiceKey::new("shop", *name)), on(names))).collect()
+    #[test]
+    fn a_beginning_is_told_once_and_what_is_missing_when_it_is_new() {
+        let (announced, lacks) = (Announced::On(Arc::default()), Announced::Lacks(on(&["eth7"])));
+        let told = |before, now: Option<&Announced>, known| {
+            let service = Arc::new(ServiceKey::new("shop", "web"));
+            let change = Change { service, uid: "u1".into(), before, now: now.cloned() };
+            news(&change, known).map(|news| format!("{news:?}"))
         };
-        Shown { announced: all(announced), failed: all(failed) }
-    }
-
-    #[test]
-    fn a_beginning_is_told_once() {
-        let web = ServiceKey::new("shop", "web");
-        let (none, one) = (shown(&[], &[]), shown(&[("web", &[])], &[]));
-        let moved = shown(&[("web", &["eth1"])], &[]);
-        assert_eq!(news(Some(&none), &one, |_| false), [News::Announces(&web)]);
-        assert_eq!(news(Some(&one), &moved, |_| false), [], "on other interfaces");
-        assert_eq!(news(Some(&one), &none, |_| false), []);
-        // It comes back: its object may be there yet, or gone already.
-        assert_eq!(news(Some(&none), &one, |_| true), [News::Announces(&web)]);
-        // After a start, what is known is not told again.
-        assert_eq!(news(None, &one, |_| true), []);
-        assert_eq!(news(None, &one, |_| false), [News::Announces(&web)]);
-    }
-
-    #[test]
-    fn what_is_missing_is_told_when_it_is_new() {
-        let web = ServiceKey::new("shop", "web");
-        let (none, lacking) = (shown(&[], &[]), shown(&[], &[("web", &["eth7"])]));
-        let missing = on(&["eth7"]);
-        assert_eq!(news(Some(&none), &lacking, |_| true), [News::Lacks(&web, &missing)]);
-        assert_eq!(news(None, &lacking, |_| true), [News::Lacks(&web, &missing)]);
-        assert_eq!(news(Some(&lacking), &lacking, |_| true), []);
-    }
-
-    #[test]
-    fn what_differs_is_looked_at() {
-        let one = shown(&[("a", &[]), ("b", &[]), ("c", &["eth0"])], &[]);
-        let two = shown(&[("b", &[]), ("c", &["eth1"]), ("d", &[])], &[("a", &["eth7"])]);
-        let names: Vec<&str> = differing(&one, &two).map(|key| key.name.as_str()).collect();
-        assert_eq!(names, ["a", "c", "d"]);
-        assert_eq!(differing(&two, &two).count(), 0);
+        let (announces, missing) = (Some("Announces".to_owned()), Some(r#"Lacks({"eth7"})"#.to_owned()));
+        assert_eq!(told(None, Some(&announced), false), announces);
+        assert_eq!(told(Some(Kind::Lacking), Some(&announced), false), announces);
+        assert_eq!(told(Some(Kind::Announced), Some(&announced), false), None, "on other interfaces");
+        assert_eq!(told(Some(Kind::Announced), None, false), None);
+        assert_eq!(told(None, Some(&announced), true), None, "it was told before the restart");
+        for known in [false, true] {
+            assert_eq!(told(None, Some(&lacks), known), missing);
+            assert_eq!(told(Some(Kind::Announced), Some(&lacks), known), missing);
+            assert_eq!(told(Some(Kind::Lacking), Some(&lacks), known), None);
+        }
     }
 }

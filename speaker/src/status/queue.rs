@@ -1,6 +1,7 @@
 //! Which Services are looked at, and when: in their order, a few at a time, after failures later.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ferrolb_core::service::ServiceKey;
@@ -27,20 +28,20 @@ pub(crate) enum Fault {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     /// Now.
-    due: BTreeSet<ServiceKey>,
+    due: BTreeSet<Arc<ServiceKey>>,
     /// Those that failed, and how often.
-    pauses: BTreeMap<ServiceKey, Pause>,
+    pauses: BTreeMap<Arc<ServiceKey>, Pause>,
     /// When to look at those again.
-    later: BTreeSet<(Duration, ServiceKey)>,
+    later: BTreeSet<(Duration, Arc<ServiceKey>)>,
     /// Those with a write under way; after it they are looked at again anyhow.
-    under_way: BTreeSet<ServiceKey>,
+    under_way: BTreeSet<Arc<ServiceKey>>,
     /// Until when nothing is written.
     all: Pause,
 }
 
 impl Queue {
     /// Something about this Service changed.
-    pub(crate) fn touch(&mut self, service: ServiceKey, now: Duration) {
+    pub(crate) fn touch(&mut self, service: Arc<ServiceKey>, now: Duration) {
         let paused = self.pauses.get(&service).is_some_and(|pause| pause.lasts(now).is_some());
         if !paused && !self.under_way.contains(&service) {
             self.due.insert(service);
@@ -48,7 +49,7 @@ impl Queue {
     }
 
     /// The next one that may be looked at now.
-    pub(crate) fn next(&mut self, now: Duration) -> Option<ServiceKey> {
+    pub(crate) fn next(&mut self, now: Duration) -> Option<Arc<ServiceKey>> {
         // After a failure one tries for all.
         let most = if self.all.is_failing() { 1 } else { WRITERS };
         if self.under_way.len() >= most || self.all.lasts(now).is_some() {
@@ -69,12 +70,12 @@ impl Queue {
     }
 
     /// A write begins. Until it ended, its Service is not looked at.
-    pub(crate) fn begins(&mut self, service: ServiceKey) {
+    pub(crate) fn begins(&mut self, service: Arc<ServiceKey>) {
         self.under_way.insert(service);
     }
 
     /// A write ended well: what follows from it is to be looked at.
-    pub(crate) fn succeeded(&mut self, service: ServiceKey) {
+    pub(crate) fn succeeded(&mut self, service: Arc<ServiceKey>) {
         self.under_way.remove(&service);
         self.pauses.remove(&service);
         self.all.succeeded();
@@ -82,7 +83,7 @@ impl Queue {
     }
 
     /// A write failed.
-    pub(crate) fn failed(&mut self, service: ServiceKey, fault: Fault, now: Duration) {
+    pub(crate) fn failed(&mut self, service: Arc<ServiceKey>, fault: Fault, now: Duration) {
         self.under_way.remove(&service);
         match fault {
             Fault::All => self.all.failed(now),
@@ -122,8 +123,8 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(50);
 
-    fn key(name: &str) -> ServiceKey {
-        ServiceKey::new("shop", name)
+    fn key(name: &str) -> Arc<ServiceKey> {
+        Arc::new(ServiceKey::new("shop", name))
     }
 
     fn start(queue: &mut Queue, now: Duration) -> Vec<String> {

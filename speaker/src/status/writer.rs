@@ -69,7 +69,7 @@ impl Writer {
     }
 
     /// Does one write about a Service.
-    pub(crate) async fn write(&self, service: &ServiceKey, write: Write) -> Result<Done, Failed> {
+    pub(crate) async fn write(&self, service: &Arc<ServiceKey>, write: Write) -> Result<Done, Failed> {
         let _permit = self.permits.acquire().await;
         match write {
             Write::Create(on) => self.create(service, &on).await,
@@ -83,7 +83,7 @@ impl Writer {
         }
     }
 
-    async fn create(&self, service: &ServiceKey, on: &Interfaces) -> Result<Done, Failed> {
+    async fn create(&self, service: &Arc<ServiceKey>, on: &Interfaces) -> Result<Done, Failed> {
         let labels = [
             (NODE_LABEL, &self.me.label),
             (SERVICE_NAME_LABEL, &service.name),
@@ -112,7 +112,7 @@ impl Writer {
         said.map_err(|failed| Failed { made: failed.made.or(Some(Box::new(made))), ..failed })
     }
 
-    async fn say(&self, service: &ServiceKey, name: Box<str>, on: &Interfaces) -> Result<Done, Failed> {
+    async fn say(&self, service: &Arc<ServiceKey>, name: Box<str>, on: &Interfaces) -> Result<Done, Failed> {
         let interfaces: Vec<Value> = on.iter().map(|name| json!({ "name": name })).collect();
         let patch = json!({"status": {
             "node": self.me.node,

@@ -150,10 +150,7 @@ async fn what_a_node_left_that_is_gone_is_deleted_by_the_next_owner() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn missing_interfaces_are_told_once_and_other_words_anew() {
     let world = World::start();
-    let fail = |names: &[&str]| {
-        let shown = Shown { failed: services(&[("web", names)]), ..Shown::default() };
-        world.shown.send_replace(Some(Arc::new(shown)));
-    };
+    let fail = |names: &[&str]| world.show_all(&[], &[("web", names)]);
     fail(&["eth7"]);
     let said = |times: usize, named: &str| {
         let events = world.events();
@@ -164,10 +161,7 @@ async fn missing_interfaces_are_told_once_and_other_words_anew() {
         })
     };
     eventually(|| said(1, "(\"eth7\")"), || format!("{:?}", world.events())).await;
-    world.shown.send_replace(Some(Arc::new(Shown {
-        announced: services(&[("db", &[])]),
-        failed: services(&[("web", &["eth7"])]),
-    })));
+    world.show_all(&[("db", &[])], &[("web", &["eth7"])]);
     world.stores(&["n1 shop/db []"]).await;
     world.show(&[]);
     world.stores(&[]).await;

@@ -1,8 +1,8 @@
 //! The whole task against an API server in memory, in fair and bad weather.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use ferrolb_core::service::ServiceKey;
 use ferrolb_crds::{
     ConfigurationResult, ConfigurationState, NODE_LABEL, SERVICE_NAME_LABEL, SERVICE_NAMESPACE_LABEL,
     ServiceL2Status,
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::report::Announced;
 
 mod fair;
 mod weather;
@@ -27,7 +28,7 @@ const SOON: Duration = Duration::from_secs(15);
 struct World {
     api: ApiServer,
     weather: Weather,
-    shown: watch::Sender<Option<Arc<Shown>>>,
+    board: Arc<Board>,
     configuration: watch::Sender<Option<Arc<Configuration>>>,
     live: watch::Sender<Option<Arc<Nodes>>>,
     context: Context,
@@ -48,7 +49,7 @@ impl World {
     fn on(api: ApiServer, uid: &str) -> Self {
         let (weather, context) = (Weather::new(), Context::default());
         let client = weather.client(api.clone());
-        let (shown, shown_receiver) = watch::channel(None);
+        let board = Arc::<Board>::default();
         let (configuration, configuration_receiver) = watch::channel(None);
         let (live, live_receiver) = watch::channel(None);
         let task = tokio::spawn(run(Parts {
@@ -57,18 +58,34 @@ impl World {
             namespace: SYSTEM.to_owned(),
             node: "n1".to_owned(),
             pod: Some(PodRef { name: "speaker-x".to_owned(), uid: uid.to_owned() }),
-            shown: shown_receiver,
+            board: board.clone(),
             configuration: configuration_receiver,
             live: live_receiver,
-            uid: Arc::new(|service| Some(format!("uid of {service}"))),
             context: context.clone(),
         }));
-        World { api, weather, shown, configuration, live, context, task }
+        World { api, weather, board, configuration, live, context, task }
     }
 
-    /// Tells that this node announces these Services of `shop`, limited to these interfaces.
+    /// Tells that this node announces these Services of `shop`, limited to these interfaces, and nothing else.
     fn show(&self, announced: &[(&str, &[&str])]) {
-        self.shown.send_replace(Some(Arc::new(Shown { announced: services(announced), ..Shown::default() })));
+        self.show_all(announced, &[]);
+    }
+
+    /// The same, with those for which it lacks the interfaces.
+    fn show_all(&self, announced: &[(&str, &[&str])], lacking: &[(&str, &[&str])]) {
+        // What leads to writes comes last: whoever sees those knows that all of it was taken.
+        let mut gone = self.board.lacking();
+        gone.extend(self.board.announced_where(|_, _| true));
+        gone.retain(|known| !announced.iter().chain(lacking).any(|(name, _)| known.name == *name));
+        gone.into_iter().for_each(|service| self.board.set(service, "".into(), None));
+        let set = |name: &str, now| {
+            let service = ServiceKey::new("shop", name);
+            let uid = format!("uid of {service}").into();
+            self.board.set(Arc::new(service), uid, Some(now));
+        };
+        announced.iter().for_each(|(name, on)| set(name, Announced::On(interfaces(on))));
+        lacking.iter().for_each(|(name, on)| set(name, Announced::Lacks(interfaces(on))));
+        self.board.complete();
     }
 
     fn nodes(&self, names: &[&str]) {
@@ -151,13 +168,8 @@ impl World {
     }
 }
 
-fn services(pairs: &[(&str, &[&str])]) -> BTreeMap<Arc<ServiceKey>, Interfaces> {
-    let interfaces =
-        |names: &[&str]| -> BTreeSet<String> { names.iter().map(|name| (*name).to_owned()).collect() };
-    pairs
-        .iter()
-        .map(|(name, names)| (Arc::new(ServiceKey::new("shop", *name)), Arc::new(interfaces(names))))
-        .collect()
+fn interfaces(names: &[&str]) -> Interfaces {
+    Arc::new(names.iter().map(|name| (*name).to_owned()).collect())
 }
 
 fn words(object: &ServiceL2Status) -> String {
