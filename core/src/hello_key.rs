@@ -245,3 +245,6 @@ pub enum KeyProblem {
     #[error("there is no usable key {0:?}, so the first by name is the current one")]
     NoSuchKey(String),
 }
+
+#[cfg(test)]
+mod tests;
