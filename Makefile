@@ -16,7 +16,7 @@ help:
 	@echo 'make crds       crds/*.yaml anew from the Rust types'
 	@echo 'make figures    latency, memory and sizes, measured in the cluster'
 	@echo 'make soak       two controllers in a simulation with faults, for millions of steps (SEEDS=20000)'
-	@echo 'make bench      what one allocation and one plan cost, without a cluster'
+	@echo 'make bench      what one allocation, one plan and one hello cost, without a cluster'
 	@echo 'make bench-allocation'
 	@echo '                the controller with 10,000 Services, measured (SERVICES=N ROUNDS=N)'
 	@echo 'make bench-layer2'
@@ -74,7 +74,7 @@ bench-layer2: toolchain setup
 	  --json $${CARGO_TARGET_DIR:-target}/bench/layer2.jsonl
 
 bench: toolchain
-	cargo bench --quiet --locked -p ferrolb-core --bench allocation
+	cargo bench --quiet --locked -p ferrolb-core --bench allocation --bench hello
 
 soak: toolchain
 	FERROLB_SEEDS=$${SEEDS:-20000} cargo test --locked -p ferrolb-controller --lib --profile bench -- \

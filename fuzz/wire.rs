@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ferrolb_core::announce::{Announcer, Effect, Ignored, Link, LinkIndex};
 use ferrolb_core::election::Interfaces;
+use ferrolb_core::hello_key::{Key, Keys};
+use ferrolb_core::wire::hello::{self, Refusal};
 use ferrolb_core::wire::{Mac, arp, is_ndp, ndp};
 
 /// Our own address in the answers.
@@ -157,5 +159,71 @@ fn spoken(frame: &[u8]) -> (Mac, IpAddr) {
     } else {
         let packet = arp::Packet::parse(frame).expect("what we send can be read");
         (packet.sender.mac, packet.sender.ip.into())
+    }
+}
+
+/// The key that right hellos are signed with.
+pub(crate) fn hello_key() -> Key {
+    Key::new(std::array::from_fn(|at| at.to_le_bytes()[0]))
+}
+
+/// An Ethernet frame, read as a hello: as it is, and once more with a right header, length and tag, as no other random
+/// frame would pass these.
+///
+/// 1. It is refused by a word, or it is signed with our key, all of it but the padding.
+/// 2. Whoever has other keys refuses it in any case, also where it names one of theirs.
+/// 3. A signed one is refused for what is wrong with its fields, or what it means, built anew, means the same.
+pub(crate) fn hello(data: &[u8]) {
+    let keys = Keys::new(hello_key(), []).expect("one key");
+    if let Some(message) = heard(data, &keys) {
+        let payload = &data[14..];
+        let (signed, rest) = payload.split_at(usize::from(u16::from_be_bytes([payload[4], payload[5]])) - 32);
+        assert_eq!(hello_key().tag(signed), rest[..32], "{message:?}");
+    }
+    let other = Key::new([7; 32]);
+    let others = Keys::new(other.clone(), []).expect("one key");
+    let mut forged = data.to_vec();
+    assert_eq!(heard(&forged, &others), None);
+    if let Some(named) = forged.get_mut(20..24) {
+        named.copy_from_slice(&other.id().0.to_be_bytes());
+        assert_eq!(heard(&forged, &others), None);
+    }
+    let mut signed = data.to_vec();
+    signed.truncate(14 + hello::MAX_PAYLOAD - 32);
+    if signed.len() < 14 + 32 {
+        return;
+    }
+    signed[..6].copy_from_slice(&hello::GROUP.0);
+    signed[6..14].copy_from_slice(&[2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
+    signed[14..18].copy_from_slice(b"FLB\x01");
+    let length = u16::try_from(signed.len() - 14 + 32).expect("cut above").to_be_bytes();
+    signed[18..20].copy_from_slice(&length);
+    signed[20..24].copy_from_slice(&hello_key().id().0.to_be_bytes());
+    let tag = hello_key().tag(&signed[14..]);
+    signed.extend(tag);
+    match hello::parse_frame(&signed, &keys) {
+        Err(refusal) => assert!(refusal.was_signed() && is_word(&refusal.to_string()), "{refusal}"),
+        Ok(received) => {
+            let mut built =
+                hello::payload(&received.message, &hello_key()).expect("what is read can be built");
+            assert!(built.len() <= signed.len() - 14, "{received:?}");
+            built.resize(built.len() + 7, 0xa5);
+            assert_eq!(hello::parse_payload(&built, &keys), Ok(received.message));
+        }
+    }
+}
+
+/// What the frame says to somebody with these keys.
+fn heard(frame: &[u8], keys: &Keys) -> Option<hello::Message> {
+    match hello::parse_frame(frame, keys) {
+        Ok(received) => Some(received.message),
+        Err(refusal) => {
+            assert!(is_word(&refusal.to_string()), "{refusal}");
+            let named =
+                keys.current().is_some_and(|key| frame.get(20..24) == Some(&key.id().0.to_be_bytes()));
+            // What is behind the tag is looked at only where the tag is right.
+            assert!(named || refusal <= Refusal::UnknownKey, "{refusal}");
+            None
+        }
     }
 }

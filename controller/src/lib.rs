@@ -11,6 +11,7 @@
 //! controllers through every order of answers and failures in one thread.
 
 pub mod brain;
+pub mod hello_key;
 pub mod lease;
 pub mod metrics;
 pub mod run;

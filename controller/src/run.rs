@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::brain::{Brain, Effect, Input, Now, Outcome, Reign};
 use crate::metrics::Metrics;
-use crate::{lease, writer};
+use crate::{hello_key, lease, writer};
 
 /// So many writes are under way at once.
 const WRITERS: usize = 16;
@@ -69,6 +69,7 @@ pub async fn run_with(
     };
     shell.services = Some(shell.watch_services(0));
     let _watches = shell.watch_the_rest();
+    shell.keep_hello_key();
     context.readiness.started();
     let mut brain = Brain::new(&settings.pod_name, settings.lease_duration, lb_class);
     let mut reign = Reign::Follower;
@@ -175,6 +176,15 @@ impl Shell {
                 },
             ),
         ]
+    }
+
+    /// Beside the brain: nothing that it decides depends on the Secret.
+    fn keep_hello_key(&self) {
+        let leads_until = self.leads_until.clone();
+        let leads = move || nanos(now()) < leads_until.load(Ordering::SeqCst);
+        let (client, events) = (self.client.clone(), self.events.clone());
+        let shutdown = self.context.shutdown.clone();
+        tokio::spawn(hello_key::keep(client, self.namespace.clone(), leads, events, shutdown));
     }
 
     /// Starts what the brain asks for; each answer comes back as an input.

@@ -68,7 +68,7 @@ impl Key {
     }
 
     /// The tag of `bytes`: HMAC-SHA-256.
-    pub(crate) fn tag(&self, bytes: &[u8]) -> [u8; 32] {
+    pub fn tag(&self, bytes: &[u8]) -> [u8; 32] {
         self.prepared.clone().chain_update(bytes).finalize().into_bytes().into()
     }
 
@@ -245,3 +245,6 @@ pub enum KeyProblem {
     #[error("there is no usable key {0:?}, so the first by name is the current one")]
     NoSuchKey(String),
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,7 +62,8 @@ fn rules() -> Vec<(String, Value)> {
 }
 
 #[test]
-fn no_role_has_a_wildcard_or_reads_secrets() {
+fn no_role_has_a_wildcard_or_touches_secrets_but_the_key_of_the_hellos() {
+    let mut secrets = 0;
     for (name, rule) in rules() {
         assert!(rule.get("nonResourceURLs").is_none(), "{name}: {rule}");
         for key in ["apiGroups", "resources", "verbs"] {
@@ -71,10 +72,16 @@ fn no_role_has_a_wildcard_or_reads_secrets() {
             assert!(list.iter().all(|text| !text.contains('*')), "{name} has a wildcard in {key}: {rule}");
         }
         for resource in texts(&rule["resources"]) {
-            let plain = resource.split('/').next();
-            assert!(plain != Some("secrets"), "{name} may touch Secrets: {rule}");
+            if resource.split('/').next() == Some("secrets") {
+                let of_one = name == r#""Role" "ferrolb-controller""#
+                    && texts(&rule["resourceNames"]) == ["ferrolb-hello"];
+                assert!(of_one && rule["resources"] == serde_json::json!(["secrets"]), "{name}: {rule}");
+                assert_eq!(texts(&rule["verbs"]), ["get", "create", "patch"], "{name}");
+                secrets += 1;
+            }
         }
     }
+    assert_eq!(secrets, 1);
 }
 
 #[test]
@@ -99,10 +106,12 @@ fn what_a_role_may_write_is_this_and_no_more() {
         (r#""ClusterRole" "ferrolb-speaker""#, "patch", "events"),
         (r#""Role" "ferrolb-controller""#, "create", "configurationstates"),
         (r#""Role" "ferrolb-controller""#, "create", "leases"),
+        (r#""Role" "ferrolb-controller""#, "create", "secrets"),
         (r#""Role" "ferrolb-controller""#, "patch", "configurationstates"),
         (r#""Role" "ferrolb-controller""#, "patch", "configurationstates/status"),
         (r#""Role" "ferrolb-controller""#, "patch", "ipaddresspools/status"),
         (r#""Role" "ferrolb-controller""#, "patch", "leases"),
+        (r#""Role" "ferrolb-controller""#, "patch", "secrets"),
         // What nobody acts upon.
         (r#""Role" "ferrolb-speaker""#, "create", "configurationstates"),
         (r#""Role" "ferrolb-speaker""#, "create", "servicel2statuses"),
@@ -139,9 +148,25 @@ fn the_speaker_has_net_raw_alone() {
     }
     let pod = &speaker["spec"]["template"]["spec"];
     assert_eq!(pod["hostNetwork"], true);
-    for namespace in ["hostPID", "hostIPC", "volumes", "initContainers"] {
+    for namespace in ["hostPID", "hostIPC", "initContainers"] {
         assert!(pod.get(namespace).is_none(), "{namespace}");
     }
+}
+
+#[test]
+fn the_speaker_mounts_the_key_of_the_hellos_and_nothing_else() {
+    let speaker = named("DaemonSet", "ferrolb-speaker");
+    let pod = &speaker["spec"]["template"]["spec"];
+    // Optional, as the controller may run on a node that needs the speaker first.
+    let secret = serde_json::json!({"secretName": "ferrolb-hello", "optional": true, "defaultMode": 0o400});
+    assert_eq!(pod["volumes"], serde_json::json!([{"name": "hello-key", "secret": secret}]));
+    let container = &pod["containers"][0];
+    let mount =
+        serde_json::json!([{"name": "hello-key", "mountPath": "/etc/ferrolb/hello", "readOnly": true}]);
+    assert_eq!(container["volumeMounts"], mount);
+    let env = container["env"].as_array().unwrap();
+    let folder = env.iter().find(|variable| variable["name"] == "FERROLB_HELLO_KEY_DIR");
+    assert_eq!(folder.map(|variable| &variable["value"]), Some(&mount[0]["mountPath"]));
 }
 
 #[test]

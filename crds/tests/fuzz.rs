@@ -6,10 +6,12 @@ mod bodies;
 #[path = "../../fuzz/wire.rs"]
 mod wire;
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ferrolb_core::wire::hello::{self, Body, Claim, Claims, Hello, Message, Voice};
 use ferrolb_core::wire::{Mac, arp, ndp};
 
 /// SplitMix64: small, and the same everywhere.
@@ -246,4 +248,89 @@ fn any_received_frame_is_answered_rightly_or_ignored() {
     .build();
     let right: [&[u8]; 2] = [&asked, &solicited];
     drive("received frames", 100_000, |random| frame(random, &right), wire::receive);
+}
+
+/// One hello of each kind, in frames.
+fn hellos() -> Vec<Vec<u8>> {
+    let sender = hello::Sender {
+        node: "node1".to_owned(),
+        interface: "eth0".to_owned(),
+        mac: Mac([2, 0, 0, 0, 0, 1]),
+        epoch: 7,
+        sequence: 9,
+    };
+    let (own, other) = (IpAddr::from([10, 0, 0, 1]), "fd00::1".parse().unwrap());
+    let claimed: BTreeMap<IpAddr, Voice> = [(own, Voice::Own), (other, Voice::StandIn)].into();
+    let peers = (0..60).map(|peer| hello::Heard::new(hello::StationId(peer), peer, peer % 2 == 0));
+    let beat = Hello {
+        interval: Duration::from_millis(100),
+        misses: 3,
+        state: hello::State::Active,
+        flags: hello::Flags::default(),
+        answers: Some(1),
+        addresses: vec![own, other],
+        loaded: vec![wire::hello_key().id()],
+        claims: hello::Digest::default(),
+        slice: 0,
+        slices: 1,
+        peers: peers.collect(),
+    };
+    let mut bodies = vec![Body::Hello(beat), Body::Ask { nonce: 1 }, Body::Want { of_epoch: 7 }];
+    bodies.extend(Claims::whole(&claimed).into_iter().map(Body::Claims));
+    let released = [Claim { address: own, voice: Voice::Released }];
+    bodies.extend(Claims::change(&claimed, &released).into_iter().map(Body::Claims));
+    let built = bodies.into_iter().map(|body| {
+        let message = Message { sender: sender.clone(), body };
+        let payload = hello::payload(&message, &wire::hello_key()).unwrap();
+        hello::frame(hello::GROUP, sender.mac, &payload)
+    });
+    built.collect()
+}
+
+/// A right hello, or nearly: fields of other values, fields strung together, bytes missing or too many; as one who has
+/// heard many could make them.
+fn forged(random: &mut Random, right: &[Vec<u8>]) -> Vec<u8> {
+    let mut frame = right[random.below(right.len())].clone();
+    // One half of a frame, the other of another one.
+    if random.below(4) == 0 {
+        let other = &right[random.below(right.len())];
+        let at = random.below(frame.len().min(other.len()));
+        frame.truncate(at);
+        frame.extend(&other[at..]);
+    }
+    for _ in 0..random.below(4) {
+        let at = random.below(frame.len());
+        let byte = [0, 1, 2, 0x14, 0x36, 0xff, random.next().to_le_bytes()[0]][random.below(7)];
+        let to = if random.below(4) == 0 { (at + random.below(16)).min(frame.len() - 1) } else { at };
+        frame[at..=to].fill(byte);
+    }
+    if random.below(3) == 0 {
+        frame.truncate(random.below(frame.len() + 1));
+    }
+    for _ in 0..random.below(4) {
+        let length = [0, 4, 5, 7, 8, 12, random.below(40)][random.below(7)];
+        frame.extend([random.next().to_le_bytes()[0] & 15, 0, length.to_le_bytes()[0]]);
+        frame.extend((0..length).map(|_| random.next().to_le_bytes()[0]));
+        if random.below(8) == 0 {
+            frame.pop();
+        }
+    }
+    frame
+}
+
+#[test]
+fn any_frame_is_a_signed_hello_or_refused() {
+    let right = hellos();
+    let bare: Vec<Vec<u8>> = right.iter().map(|frame| frame[..frame.len() - 32].to_vec()).collect();
+    let heard = |frame: &[u8]| {
+        let keys = ferrolb_core::hello_key::Keys::new(wire::hello_key(), []).unwrap();
+        hello::parse_frame(frame, &keys).is_ok()
+    };
+    assert!(right.iter().all(|frame| heard(frame)));
+    // Without their tags they become right ones when they are signed anew.
+    let make = |random: &mut Random| {
+        let of = if random.below(2) == 0 { &right } else { &bare };
+        forged(random, of)
+    };
+    drive("hello", 20_000, make, wire::hello);
 }

@@ -1,5 +1,7 @@
 //! The speaker's flags.
 
+use std::path::PathBuf;
+
 use ferrolb_runtime::CommonArgs;
 
 use crate::links::{DEFAULT_EXCLUDED, Excluded};
@@ -24,6 +26,10 @@ pub struct Args {
     /// Announce each address again every so many seconds, for switches that forget; 0: never
     #[arg(long, env = "FERROLB_REFRESH_INTERVAL", value_name = "SECONDS", default_value_t = 0)]
     pub refresh_interval: u64,
+
+    /// The folder with the keys that hellos are signed with, as the Secret ferrolb-hello is mounted
+    #[arg(long, env = "FERROLB_HELLO_KEY_DIR", value_name = "FOLDER", default_value = "/etc/ferrolb/hello")]
+    pub hello_key_dir: PathBuf,
 
     /// This pod's name; what the speaker writes belongs to its pod
     #[arg(long, env = "FERROLB_POD_NAME", value_name = "NAME", default_value = "")]

@@ -20,6 +20,7 @@
 pub mod announcing;
 pub mod args;
 pub mod cluster;
+pub mod keys;
 pub mod links;
 pub mod metrics;
 pub mod proxy;

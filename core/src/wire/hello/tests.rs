@@ -1,6 +1,8 @@
-//! Golden bytes, written out by hand from docs/hello.md, checked four ways: parse, build, round trip, refuse.
+//! Golden bytes, made by another program from docs/hello.md, checked four ways: parse, build, round trip, refuse.
 
+mod golden;
 mod properties;
+mod refusals;
 
 use super::*;
 use crate::hello_key::{Key, Keys};
