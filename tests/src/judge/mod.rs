@@ -8,9 +8,16 @@
 //!      └─► Record ─► Verdict of an address: stints, overlaps, silences, announcements
 //! ```
 //!
+//! Beside it stand those who see what a user sees: [`Connector`] begins a new connection again and again, [`Held`] keeps
+//! connections open and uses them.
+//!
 //! It captures where the frames come in at the switch, so each is seen once, and its port says which host sent it,
 //! whatever the frame says. [`Verdict`] is a pure function of what was captured. It prints as a timeline.
 
+mod clock;
+mod connect;
+mod held;
+mod measure;
 mod prober;
 mod timeline;
 mod verdict;
@@ -20,7 +27,11 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-pub use prober::Prober;
+pub use clock::Clock;
+pub use connect::{Attempt, Attempts, Connector, Gap};
+pub use held::{Fates, Held};
+pub use measure::{Pace, TakeOver, take_overs};
+pub use prober::{Asked, Prober};
 pub use verdict::{Announcement, Form, Overlap, Owner, Question, Stint, Verdict};
 
 use crate::host::{Capture, Frame, Tap};
@@ -90,6 +101,11 @@ impl Judge {
     /// The time on the clock of its frames.
     pub fn now(&self) -> Duration {
         self.began.elapsed().unwrap_or_default()
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> Clock {
+        Clock::since(self.began)
     }
 
     /// What `look` makes of the frames seen so far.
