@@ -76,17 +76,27 @@ impl Watch {
     /// # Errors
     /// How things stand, while it is not so.
     pub fn calm_for(&self, span: Duration) -> Result<String, String> {
+        self.mostly_for(span, 1.0)
+    }
+
+    /// The node that alone answered at least this share of the questions of the last `span`, while the same share of new
+    /// connections came about.
+    ///
+    /// # Errors
+    /// How things stand, while it is not so.
+    pub fn mostly_for(&self, span: Duration, share: f64) -> Result<String, String> {
         let from = self.clock().now().checked_sub(span).ok_or("the watch has just begun")?;
         let verdict = self.verdict_since(from);
         // A machine that is busy asks more seldom.
         let least = span.as_millis() / Prober::EVERY.as_millis() / 2;
-        let owner = verdict.calm_since(from, usize::try_from(least).unwrap_or_default()).map(str::to_owned);
+        let least = usize::try_from(least).unwrap_or_default();
+        let owner = verdict.calm_since(from, least, share).map(str::to_owned);
         let owner = owner.ok_or_else(|| verdict.to_string())?;
+        let gap = self.connector.so_far().gap(from);
         // The latest attempts may be under way still.
-        let attempts = self.connector.so_far();
-        let gap = attempts.gap(from);
         let least = span.as_millis() / Connector::EVERY.as_millis() / 4;
-        if attempts.calm_since(from, usize::try_from(least).unwrap_or_default()) {
+        let good = gap.attempts.saturating_sub(gap.failed) as f64 >= gap.attempts as f64 * share;
+        if gap.attempts as u128 >= least && good {
             Ok(owner)
         } else {
             Err(format!("{owner} answers, but of {} connections {} failed", gap.attempts, gap.failed))

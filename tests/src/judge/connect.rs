@@ -71,12 +71,6 @@ impl Attempts {
         }
         gap
     }
-
-    /// Whether since `from` there were at least `least` attempts and all came about.
-    pub fn calm_since(&self, from: Duration, least: usize) -> bool {
-        let gap = self.gap(from);
-        gap.attempts >= least && gap.failed == 0
-    }
 }
 
 /// A host that begins a connection again and again. It ends when dropped.
@@ -202,10 +196,6 @@ mod tests {
     fn what_was_before_does_not_count() {
         let attempts = attempts("xx....");
         assert_eq!(attempts.gap(ms(20)).failed, 0);
-        assert!(
-            attempts.calm_since(ms(20), 4)
-                && !attempts.calm_since(ms(20), 5)
-                && !attempts.calm_since(ms(10), 1)
-        );
+        assert_eq!(attempts.gap(ms(10)).failed, 1);
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::verdict::{Role, role};
-use super::{Seen, Verdict};
+use super::{Owner, Seen, Verdict};
 use crate::bench::report::percentile;
 use crate::host::Mac;
 use crate::lab::network::Network;
@@ -79,19 +79,20 @@ impl Verdict {
         self.holders().len().saturating_sub(1)
     }
 
-    /// Whether of the questions since `from` at least `least` were asked, and one and the same answered each. Those of
-    /// the last moment may still be under way.
-    pub fn calm_since(&self, from: Duration, least: usize) -> Option<&str> {
+    /// The host that alone answered the questions since `from`, if at least `least` were asked and it answered at least
+    /// this share of them. Questions of the last moment may still be under way, and do not count.
+    pub fn calm_since(&self, from: Duration, least: usize, share: f64) -> Option<&str> {
         /// What an answer may take here.
         const UNDER_WAY: Duration = Duration::from_millis(50);
         let end = self.questions.last()?.at.saturating_sub(UNDER_WAY);
         let asked: Vec<_> =
             self.questions.iter().filter(|question| (from..=end).contains(&question.at)).collect();
-        let first = asked.first()?.answers.first()?;
-        let same = |question: &&super::Question| {
-            !question.answers.is_empty() && question.answers.iter().all(|(_, owner)| *owner == first.1)
-        };
-        (asked.len() >= least && asked.iter().all(same)).then_some(first.1.host.as_str())
+        let answered = asked.iter().filter(|question| !question.answers.is_empty()).count();
+        let owners: BTreeSet<&Owner> =
+            asked.iter().flat_map(|question| &question.answers).map(|(_, owner)| owner).collect();
+        let one = if owners.len() == 1 { owners.first() } else { None };
+        let enough = asked.len() >= least && answered as f64 >= asked.len() as f64 * share;
+        one.filter(|_| enough).map(|owner| owner.host.as_str())
     }
 }
 
