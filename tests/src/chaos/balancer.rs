@@ -143,6 +143,20 @@ impl Balancer {
         process::run(lab.kubectl().args(["-n", SYSTEM, "delete", &daemons, "--wait=false"])).map(|_| ())
     }
 
+    /// Waits until no speaker of it runs.
+    ///
+    /// # Errors
+    /// When one stays.
+    pub async fn gone(self, lab: &Lab) -> Result<(), LabError> {
+        wait(&format!("the end of {}'s speakers", self.name()), PATIENCE, async || {
+            let nodes = lab.config.node_names();
+            let on: Vec<&String> =
+                nodes.iter().filter(|node| fault::running(lab, node, self.program()).is_ok()).collect();
+            if on.is_empty() { Ok(()) } else { Err(format!("they run on {on:?}")) }
+        })
+        .await
+    }
+
     /// The process of the speaker on `node`.
     ///
     /// # Errors

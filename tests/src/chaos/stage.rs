@@ -102,6 +102,12 @@ impl Stage {
         Ok(stage)
     }
 
+    /// The same, announced by another.
+    #[must_use]
+    pub fn announced_by(self, balancer: Balancer) -> Self {
+        Stage { balancer, ..self }
+    }
+
     /// The lab.
     pub fn lab(&self) -> &Lab {
         &self.scene.lab

@@ -78,7 +78,15 @@ impl Judge {
     /// # Errors
     /// When the switch cannot be entered.
     pub fn watch(lab: &Lab) -> Result<Self, LabError> {
-        let names = lab.config.hosts().into_iter().flat_map(|host| {
+        Self::watch_hosts(lab, &lab.config.hosts())
+    }
+
+    /// The same of what these hosts send alone.
+    ///
+    /// # Errors
+    /// When the switch cannot be entered.
+    pub fn watch_hosts(lab: &Lab, hosts: &[String]) -> Result<Self, LabError> {
+        let names = hosts.iter().cloned().flat_map(|host| {
             Network::SEGMENTS.map(|network| (network.port(&host), Port { host: host.clone(), network }))
         });
         let names: BTreeMap<String, Port> = names.collect();

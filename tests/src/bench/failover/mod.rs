@@ -10,8 +10,12 @@
 //! Each trial begins with all well and ends with all well. Figures are of the time from the moment of the fault on, on the
 //! kernel's clock at the switch. The prober's own error stands beside them.
 
+mod beside;
 mod case;
 mod outcome;
+mod quiet;
+mod stop;
+mod thousand;
 mod trial;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -70,6 +74,11 @@ impl Options {
         }
     }
 
+    /// All flags of FerroLB's speakers.
+    fn flags(&self) -> Vec<String> {
+        self.fast.then(|| FAST.to_owned()).into_iter().chain(self.flags.iter().cloned()).collect()
+    }
+
     fn has(&self, case: Case) -> bool {
         self.only.is_empty() || self.only.contains(&case)
     }
@@ -126,11 +135,7 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     async fn install_and_run(&self, report: &mut Report) -> Result<(), LabError> {
-        let mut flags = Vec::new();
-        if self.balancer == Balancer::Ferrolb {
-            flags.extend(self.options.fast.then(|| FAST.to_owned()));
-            flags.extend(self.options.flags.iter().cloned());
-        }
+        let flags = if self.balancer == Balancer::Ferrolb { self.options.flags() } else { Vec::new() };
         self.progress.say(&format!("installing {}", self.balancer.name()));
         self.balancer.install(&self.lab, &flags, self.progress).await?;
         self.run(report).await
@@ -151,6 +156,18 @@ impl Bench<'_> {
     async fn measure(&self, stage: &Stage, case: Case, report: &mut Report) -> Result<(), LabError> {
         let goals =
             if self.balancer == Balancer::Ferrolb { case.goals(self.options.fast) } else { Goals::default() };
+        let (ours, trials, progress) =
+            (self.balancer == Balancer::Ferrolb, self.options.trials, self.progress);
+        match case {
+            Case::Stop => return stop::measure(stage, trials, ours, report, progress).await,
+            Case::Thousand => return thousand::measure(stage, trials, ours, report, progress).await,
+            Case::Busy | Case::Loss => {
+                let minutes = self.options.minutes;
+                return quiet::measure(stage, case, minutes, ours, report, progress).await;
+            }
+            Case::Beside => return beside::measure(stage, &self.options.flags(), report, progress).await,
+            _ => {}
+        }
         let mut steps: Vec<(&str, Vec<Outcome>)> = Vec::new();
         for number in 1..=self.options.trials {
             for (name, outcome) in trial::trial(stage, case).await? {

@@ -22,7 +22,7 @@ const HELD: usize = 50;
 const BEFORE: Duration = Duration::from_millis(300);
 
 /// So long all must be calm after a fault, for its consequences to be over.
-const CALM: Duration = Duration::from_secs(2);
+pub(super) const CALM: Duration = Duration::from_secs(2);
 
 /// How long the consequences of a fault may last, in seconds; what is longer is told as that long.
 const PATIENCE: u64 = 120;
