@@ -23,6 +23,10 @@ const LIVENESS: Duration = Duration::from_secs(60);
 /// frames to get through, a handshake four, each of two ways.
 pub const SHARE_WITH_LOSS: f64 = 0.5;
 
+/// For how long nobody may answer while all speakers are replaced: the kubelet ends the owner's speaker, and starts
+/// another, while nobody stands in for it. Connections are not to notice.
+pub const ROLLING_UPDATE: Duration = Duration::from_secs(15);
+
 /// While these faults last: within what time the address must work, from their beginning; `None` where today nothing
 /// makes it work, so that only what follows is judged. `owner` says whether the fault is the owner's.
 pub fn while_it_lasts(faults: &[(Fault, bool)]) -> Option<Duration> {
