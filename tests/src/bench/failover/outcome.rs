@@ -107,9 +107,8 @@ pub(super) fn tell(report: &mut Report, name: &str, outcomes: &[Outcome], goals:
         outcomes.iter().map(|outcome| milliseconds(of(outcome))).collect()
     };
     let most = |of: &dyn Fn(&Outcome) -> usize| outcomes.iter().map(of).max().unwrap_or_default() as f64;
-    let mut figure = |what: String, value: f64, unit: &'static str, goal: Option<f64>| match goal {
-        Some(goal) => report.at_most(what, value, unit, goal),
-        None => report.tell(what, value, unit),
+    let mut figure = |what: String, value: f64, unit: &'static str, goal: Option<f64>| {
+        report.figure(what, value, unit, goal);
     };
     figure(format!("{name}: trials"), outcomes.len() as f64, "", None);
     let kinds: [(&str, Vec<f64>); 2] =

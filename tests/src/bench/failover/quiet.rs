@@ -82,12 +82,7 @@ pub(super) async fn measure(
     for (figure, value) in
         [("false take-overs", verdict.moves()), ("frames by which others claim it", claims)]
     {
-        let figure = format!("{name}: {figure}");
-        if goals {
-            report.at_most(figure, value as f64, "", 0.0)
-        } else {
-            report.tell(figure, value as f64, "")
-        }
+        report.figure(format!("{name}: {figure}"), value as f64, "", goals.then_some(0.0));
     }
     let (asked, unanswered) = verdict.counts();
     report.tell(format!("{name}: questions"), asked as f64, "");

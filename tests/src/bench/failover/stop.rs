@@ -58,7 +58,7 @@ pub(super) async fn measure(
     report.tell(format!("{name}, SIGSTOP while the address moves: trials"), trials as f64, "");
     for (what, value) in [("answers", most.answers), ("announcements", most.announcements)] {
         let what = format!("{name}, SIGSTOP while the address moves: stale {what}, max");
-        if goals { report.at_most(what, value as f64, "", 0.0) } else { report.tell(what, value as f64, "") }
+        report.figure(what, value as f64, "", goals.then_some(0.0));
     }
     Ok(())
 }

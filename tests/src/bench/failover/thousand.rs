@@ -87,12 +87,7 @@ pub(super) async fn measure(
     );
     let answered = last(&|spread| Some(spread.answered));
     let what = format!("{name}: the last answered after the first (asked each 50 ms), max");
-    let value = percentile(&answered, 100);
-    if goals {
-        report.at_most(what, value, "ms", 150.0)
-    } else {
-        report.tell(what, value, "ms")
-    }
+    report.figure(what, percentile(&answered, 100), "ms", goals.then_some(150.0));
     scene.end().await
 }
 
