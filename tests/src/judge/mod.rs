@@ -19,6 +19,7 @@ mod connect;
 mod held;
 mod measure;
 mod prober;
+mod sweep;
 mod timeline;
 mod verdict;
 
@@ -32,6 +33,7 @@ pub use connect::{Attempt, Attempts, Connector, Gap};
 pub use held::{Fates, Held};
 pub use measure::{Pace, TakeOver, take_overs};
 pub use prober::{Asked, Prober};
+pub use sweep::Sweep;
 pub use verdict::{Announcement, Form, Overlap, Owner, Question, Stint, Verdict};
 
 use crate::host::{Capture, Frame, Tap};

@@ -41,52 +41,23 @@ impl Prober {
         address: impl Into<IpAddr>,
         every: Duration,
     ) -> io::Result<Self> {
-        Self::begin(host, network, vec![address.into()], every, 1)
-    }
-
-    /// The same for many addresses, each of which is asked for once in each `round`: some of them each 5 ms.
-    ///
-    /// # Errors
-    /// See [`Prober::start`].
-    pub fn start_many(
-        host: &Host,
-        network: Network,
-        addresses: &[IpAddr],
-        round: Duration,
-    ) -> io::Result<Self> {
-        let batches = round.as_nanos().div_ceil(Self::EVERY.as_nanos()).max(1);
-        let batch = addresses.len().div_ceil(usize::try_from(batches).unwrap_or(usize::MAX));
-        Self::begin(host, network, addresses.to_vec(), Self::EVERY, batch)
-    }
-
-    /// Asks for the next `batch` of `addresses` once in each period of `every`.
-    fn begin(
-        host: &Host,
-        network: Network,
-        addresses: Vec<IpAddr>,
-        every: Duration,
-        batch: usize,
-    ) -> io::Result<Self> {
-        let (sender, link, frames) = host.inside(move || {
+        let address = address.into();
+        let (sender, link, frame) = host.inside(move || {
             let link = Link::named(network.link())?;
-            let frame = |address: &IpAddr| question(link.mac, link.asks_from(*address)?, *address);
-            let frames: io::Result<Vec<Vec<u8>>> = addresses.iter().map(frame).collect();
-            Ok((Sender::open()?, link, frames?))
+            let frame = question(link.mac, link.asks_from(address)?, address)?;
+            Ok((Sender::open()?, link, frame))
         })?;
         let stop = Arc::new(AtomicBool::new(false));
         let ended = stop.clone();
         let thread = std::thread::spawn(move || {
             at_once();
             let (mut next, mut asked) = (Instant::now(), Asked::default());
-            let mut frames = frames.iter().cycle();
             while !ended.load(Ordering::Relaxed) {
-                for frame in frames.by_ref().take(batch) {
-                    match sender.send(&link, frame) {
-                        Ok(()) => asked.questions += 1,
-                        // Its cable may be out for a while, or too many may wait at it: then it asks nobody.
-                        Err(error) if is_passing(&error) => {}
-                        Err(error) => return Err(error),
-                    }
+                match sender.send(&link, &frame) {
+                    Ok(()) => asked.questions += 1,
+                    // Its cable may be out for a while, or too many may wait at it: then it asks nobody.
+                    Err(error) if is_passing(&error) => {}
+                    Err(error) => return Err(error),
                 }
                 asked.latest = asked.latest.max(next.elapsed());
                 next += every;
@@ -118,7 +89,7 @@ impl Drop for Prober {
 }
 
 /// Whether a frame could not be sent for a reason that passes.
-fn is_passing(error: &io::Error) -> bool {
+pub(super) fn is_passing(error: &io::Error) -> bool {
     [nix::Error::ENETDOWN, nix::Error::ENOBUFS]
         .iter()
         .any(|passing| error.raw_os_error() == Some(*passing as i32))
@@ -126,7 +97,7 @@ fn is_passing(error: &io::Error) -> bool {
 
 /// Lets this thread run before all others, where the machine allows it: whoever measures must not wait for what it
 /// measures. Where it does not, the figures of its pace say so.
-fn at_once() {
+pub(super) fn at_once() {
     let this = nix::unistd::gettid().to_string();
     let chrt = std::process::Command::new("chrt").args(["--fifo", "--pid", "1", &this]).output();
     // Without the command, or the right to it, it is a thread as any other.

@@ -1,8 +1,8 @@
 //! A node with a thousand addresses dies: how long after the first of them the last is answered for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::bench::report::{Report, milliseconds, percentile};
 use crate::chaos::Stage;
 use crate::chaos::watch::ASKER;
-use crate::judge::{Judge, Prober, TakeOver, take_overs};
+use crate::judge::{Judge, Sweep, TakeOver, take_overs};
 use crate::lab::LabError;
 use crate::lab::network::Network;
 use crate::lab::progress::{Progress, wait};
@@ -28,8 +28,11 @@ const RANGE: u32 = 4096;
 /// So many Services are made at once.
 const WRITERS: usize = 16;
 
-/// Each address is asked for once in this time: the error of the times of the answers.
-const ROUND: Duration = Duration::from_millis(50);
+/// Each address is asked for once in this time, while nothing happens.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// And in this time once the first was taken over, until it is answered: the error of the times of the answers.
+const FAST: Duration = Duration::from_millis(50);
 
 /// How long anything may take, in seconds.
 const PATIENCE: u64 = 180;
@@ -136,7 +139,7 @@ async fn one(stage: &Stage, addresses: &[IpAddr]) -> Result<Spread, LabError> {
     // What nodes say alone: the questions are many, and nobody doubts them.
     let judge = Judge::watch_hosts(stage.lab(), &stage.lab().config.node_names())?;
     let asker = stage.lab().host(ASKER)?;
-    let prober = Prober::start_many(&asker, Network::Lan, addresses, ROUND).map_err(on_wire)?;
+    let sweep = Sweep::start(&asker, Network::Lan, addresses, SLOW).map_err(on_wire)?;
     // Whoever is asked about here is anybody but the one who is to have them.
     let taken = |before: &str, since: Duration| {
         judge.so_far(|seen| {
@@ -145,7 +148,7 @@ async fn one(stage: &Stage, addresses: &[IpAddr]) -> Result<Spread, LabError> {
         })
     };
     wait(&format!("{owner} to answer for all {COUNT} addresses, alone"), PATIENCE, async || {
-        let since = judge.now().saturating_sub(4 * ROUND);
+        let since = judge.now().saturating_sub(3 * SLOW);
         let by_anybody = taken("", since).values().filter(|taken| taken.answered.is_some()).count();
         let by_others = taken(owner, since).values().filter(|taken| taken.answered.is_some()).count();
         if (by_anybody, by_others) == (COUNT, 0) {
@@ -157,13 +160,8 @@ async fn one(stage: &Stage, addresses: &[IpAddr]) -> Result<Spread, LabError> {
     .await?;
     let at = judge.now();
     stage.power_off(owner)?;
-    let found = wait("others to answer for all addresses", PATIENCE, async || {
-        let found = taken(owner, at);
-        let left = found.values().filter(|taken| taken.answered.is_none()).count();
-        if left == 0 { Ok(found) } else { Err(format!("{left} are not answered")) }
-    })
-    .await;
-    prober.stop().map_err(on_wire)?;
+    let found = until_taken(&sweep, addresses, || taken(owner, at)).await;
+    sweep.stop().map_err(on_wire)?;
     judge.stop().map_err(on_wire)?;
     let found = match found {
         Ok(found) => found,
@@ -177,4 +175,36 @@ async fn one(stage: &Stage, addresses: &[IpAddr]) -> Result<Spread, LabError> {
     };
     let answered = span(&|taken| taken.answered).unwrap_or_default();
     Ok(Spread { announced: span(&|taken| taken.announced), answered })
+}
+
+/// Waits until all are answered for; asks fast for those that are not, from the first claim on.
+async fn until_taken(
+    sweep: &Sweep,
+    addresses: &[IpAddr],
+    taken: impl Fn() -> BTreeMap<IpAddr, TakeOver>,
+) -> Result<BTreeMap<IpAddr, TakeOver>, LabError> {
+    /// How often is looked who answered. It must not be seldom beside the time of a round.
+    const LOOK: Duration = Duration::from_millis(5);
+    let deadline = Instant::now() + Duration::from_secs(PATIENCE);
+    loop {
+        let found = taken();
+        if found.values().any(|taken| taken.announced.or(taken.answered).is_some()) {
+            sweep.ask_each(FAST);
+        }
+        let answered = |address: &IpAddr| found.get(address).is_some_and(|taken| taken.answered.is_some());
+        sweep.spare(addresses.iter().map(answered));
+        let left = addresses.iter().filter(|address| !answered(address)).count();
+        if left == 0 {
+            return Ok(found);
+        }
+        if Instant::now() > deadline {
+            let state = format!("{left} are not answered");
+            return Err(LabError::Late {
+                what: "answers for all addresses".into(),
+                seconds: PATIENCE,
+                state,
+            });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
