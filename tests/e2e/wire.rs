@@ -120,7 +120,7 @@ pub(crate) fn the_judge_tells_one_owner_from_two(name: &str) {
         hosts(&["cp"]);
         set("cp", "lan", "del");
         hosts(&[]);
-        let asked = prober.stop().expect("the prober");
+        let asked = prober.stop().expect("the prober").questions;
         let verdict = judge.stop().expect("the judge").verdict(bare, Network::Lan);
         assert!(verdict.counts().0 * 100 >= asked * 99, "{asked} were asked\n{verdict}");
         assert_eq!(verdict.course().first(), Some(&"client2"), "{verdict}");

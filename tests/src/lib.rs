@@ -5,11 +5,13 @@
 //! - [`host`] is a machine of the lab: it asks, listens and captures on the wire.
 //! - [`judge`] captures at the switch and says who answered for an address, and whether two did, or nobody.
 //! - [`mod@bench`] measures.
+//! - [`chaos`] does to a cluster what must not take its addresses away.
 //! - [`plane`] is a control plane without nodes, and [`program`] one of our programs against it.
 //! - [`history`] says whether what Services showed was ever wrong; [`recorder`] records it.
 //! - [`scene`] is a cluster with FerroLB in it, in sentences.
 
 pub mod bench;
+pub mod chaos;
 pub mod history;
 pub mod host;
 pub mod image;

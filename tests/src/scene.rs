@@ -239,7 +239,7 @@ impl Scene {
 
     /// An echo Deployment, to be completed.
     pub fn echo(&self, name: &str) -> Echo<'_> {
-        Echo { scene: self, name: name.to_owned(), replicas: 1, avoided: None }
+        Echo { scene: self, name: name.to_owned(), replicas: 1, nodes: None }
     }
 
     /// A Service of type LoadBalancer for the echo pods of the same name, to be completed.
@@ -334,7 +334,7 @@ pub struct Echo<'a> {
     scene: &'a Scene,
     name: String,
     replicas: i32,
-    avoided: Option<String>,
+    nodes: Option<(&'static str, String)>,
 }
 
 impl Echo<'_> {
@@ -347,7 +347,13 @@ impl Echo<'_> {
     /// With no pod on this node.
     #[must_use]
     pub fn avoiding(self, node: &str) -> Self {
-        Echo { avoided: Some(node.to_owned()), ..self }
+        Echo { nodes: Some(("NotIn", node.to_owned())), ..self }
+    }
+
+    /// On this node alone.
+    #[must_use]
+    pub fn on(self, node: &str) -> Self {
+        Echo { nodes: Some(("In", node.to_owned())), ..self }
     }
 
     /// Creates it and waits until its pods are ready.
@@ -361,9 +367,9 @@ impl Echo<'_> {
             "weight": 100,
             "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": name}}},
         }]}});
-        if let Some(node) = &self.avoided {
+        if let Some((operator, node)) = &self.nodes {
             affinity["nodeAffinity"] = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{
-                "matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "NotIn", "values": [node]}],
+                "matchExpressions": [{"key": "kubernetes.io/hostname", "operator": operator, "values": [node]}],
             }]}});
         }
         let deployment: Deployment = object(json!({

@@ -6,6 +6,7 @@
 //!      ├─ bulk         many Services by many writers, and their deletion
 //!      └─ rest         memory, a restart, and what is written while nothing happens
 //!   layer2: the same, the real speaker on a client, and a generator of frames on another ──► Report
+//!   failover: a whole cluster; what happens to the owner of an address ──► Report
 //!   lean               requests and a watch that cost this process as little as can be
 //!   counters           what the API server says that it was asked
 //! ```
@@ -15,6 +16,7 @@
 pub mod allocation;
 pub mod bulk;
 pub mod counters;
+pub mod failover;
 pub mod layer2;
 pub mod lean;
 pub mod one_by_one;
@@ -22,4 +24,5 @@ pub mod report;
 pub mod rest;
 
 pub use allocation::{Options, allocation};
+pub use failover::failover;
 pub use layer2::layer2;

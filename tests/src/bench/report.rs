@@ -45,6 +45,11 @@ impl Report {
         self.figures.push(Figure { what: what.into(), value, unit, goal: Some(Goal::AtMost(goal)) });
     }
 
+    /// A figure that is to be at most `goal`, if there is one.
+    pub fn figure(&mut self, what: impl Into<String>, value: f64, unit: &'static str, goal: Option<f64>) {
+        self.figures.push(Figure { what: what.into(), value, unit, goal: goal.map(Goal::AtMost) });
+    }
+
     /// A figure that is to be at least `goal`.
     pub fn at_least(&mut self, what: impl Into<String>, value: f64, unit: &'static str, goal: f64) {
         self.figures.push(Figure { what: what.into(), value, unit, goal: Some(Goal::AtLeast(goal)) });

@@ -60,7 +60,8 @@ impl Host {
         self.start(work).join().unwrap_or_else(|_| Err(io::Error::other("the thread on the host panicked")))
     }
 
-    fn start<T: Send + 'static>(
+    /// The same without waiting for its end.
+    pub(crate) fn start<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> JoinHandle<io::Result<T>> {

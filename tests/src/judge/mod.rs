@@ -8,10 +8,18 @@
 //!      └─► Record ─► Verdict of an address: stints, overlaps, silences, announcements
 //! ```
 //!
+//! Beside it stand those who see what a user sees: [`Connector`] begins a new connection again and again, [`Held`] keeps
+//! connections open and uses them.
+//!
 //! It captures where the frames come in at the switch, so each is seen once, and its port says which host sent it,
 //! whatever the frame says. [`Verdict`] is a pure function of what was captured. It prints as a timeline.
 
+mod clock;
+mod connect;
+mod held;
+mod measure;
 mod prober;
+mod sweep;
 mod timeline;
 mod verdict;
 
@@ -20,7 +28,12 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-pub use prober::Prober;
+pub use clock::Clock;
+pub use connect::{Attempt, Attempts, Connector, Gap};
+pub use held::{Fates, Held};
+pub use measure::{Pace, TakeOver, take_overs};
+pub use prober::{Asked, Prober};
+pub use sweep::Sweep;
 pub use verdict::{Announcement, Form, Overlap, Owner, Question, Stint, Verdict};
 
 use crate::host::{Capture, Frame, Tap};
@@ -67,7 +80,15 @@ impl Judge {
     /// # Errors
     /// When the switch cannot be entered.
     pub fn watch(lab: &Lab) -> Result<Self, LabError> {
-        let names = lab.config.hosts().into_iter().flat_map(|host| {
+        Self::watch_hosts(lab, &lab.config.hosts())
+    }
+
+    /// The same of what these hosts send alone.
+    ///
+    /// # Errors
+    /// When the switch cannot be entered.
+    pub fn watch_hosts(lab: &Lab, hosts: &[String]) -> Result<Self, LabError> {
+        let names = hosts.iter().cloned().flat_map(|host| {
             Network::SEGMENTS.map(|network| (network.port(&host), Port { host: host.clone(), network }))
         });
         let names: BTreeMap<String, Port> = names.collect();
@@ -90,6 +111,11 @@ impl Judge {
     /// The time on the clock of its frames.
     pub fn now(&self) -> Duration {
         self.began.elapsed().unwrap_or_default()
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> Clock {
+        Clock::since(self.began)
     }
 
     /// What `look` makes of the frames seen so far.

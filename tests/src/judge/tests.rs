@@ -1,9 +1,10 @@
 //! The judge, judged: made-up captures, of which it is known what happened.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use super::{Form, Overlap, Port, Seen, Verdict};
+use super::{Form, Overlap, Pace, Port, Seen, TakeOver, Verdict, take_overs};
 use crate::host::{ArpFrame, Frame, Mac, NdpFrame, NdpMessage};
 use crate::lab::network::Network;
 
@@ -307,4 +308,96 @@ fn ndp_is_judged_alike() {
     assert_eq!(verdict.announcements[0].form, Form::Advertisement { overrides: true });
     assert_eq!(verdict.stale.len(), 1, "{verdict}");
     assert_eq!(verdict.stale[0].owner.host, "node1", "{verdict}");
+}
+
+#[test]
+fn who_stands_in_with_the_mac_of_another_is_no_double_answer() {
+    let mut story = Story::default();
+    for ms in (0..100).step_by(5) {
+        story.question(ms * 10);
+        for host in ["node1", "node3"] {
+            let asker = (mac(ASKER), Ipv4Addr::new(10, 10, 0, ASKER));
+            story.arp(host, ms * 10 + 2, false, (mac(1), VIP), asker);
+        }
+    }
+    let verdict = story.verdict();
+    assert_eq!((verdict.overlaps.len(), verdict.macs().len()), (1, 1), "{verdict}");
+    assert_eq!(verdict.double_answers(), (Duration::ZERO, BTreeSet::new()), "{verdict}");
+
+    let mut story = Story::default();
+    story.run(0, 100, &[1]);
+    story.run(100, 200, &[1, 2]);
+    let verdict = story.verdict();
+    assert_eq!(verdict.double_answers(), (Duration::from_millis(95), ["node1", "node2"].into()), "{verdict}");
+}
+
+#[test]
+fn claims_are_counted_from_a_moment_on() {
+    let mut story = Story::default();
+    story.run(0, 100, &[1]);
+    story.run(100, 200, &[2]);
+    story.answer(1, 1502);
+    story.announce(1, 1503);
+    let verdict = story.verdict();
+    assert_eq!(verdict.claims_of("node1", Duration::from_millis(100)), (1, 2), "{verdict}");
+    assert_eq!(verdict.claims_of("node1", Duration::ZERO).0, 21, "{verdict}");
+}
+
+#[test]
+fn a_prober_that_was_late_is_told() {
+    let mut story = Story::default();
+    story.run(0, 500, &[1]);
+    assert_eq!(story.verdict().pace(Duration::from_millis(5)), Pace::default());
+    story.question(5200);
+    let pace = story.verdict().pace(Duration::from_millis(5));
+    assert_eq!(
+        (pace.p50, pace.max),
+        (Duration::ZERO, Duration::from_millis(20)),
+        "asked 25 ms after the last: {pace:?}"
+    );
+}
+
+#[test]
+fn calm_is_one_owner_for_each_question() {
+    let mut story = Story::default();
+    story.run(0, 200, &[1]);
+    // Under way.
+    story.question(2000);
+    let verdict = story.verdict();
+    assert_eq!(verdict.calm_since(Duration::ZERO, 20, 1.0), Some("node1"), "{verdict}");
+    assert_eq!(verdict.calm_since(Duration::ZERO, 100, 1.0), None, "too few questions: {verdict}");
+
+    story.run(205, 300, &[]);
+    story.run(300, 500, &[1]);
+    let verdict = story.verdict();
+    assert_eq!(verdict.calm_since(Duration::ZERO, 20, 1.0), None, "a silence: {verdict}");
+    assert_eq!(verdict.calm_since(Duration::ZERO, 20, 0.7), Some("node1"), "a share: {verdict}");
+    assert_eq!(verdict.calm_since(Duration::from_millis(300), 20, 1.0), Some("node1"), "{verdict}");
+
+    story.run(500, 600, &[2]);
+    let verdict = story.verdict();
+    assert_eq!(verdict.calm_since(Duration::from_millis(300), 20, 0.5), None, "two owners: {verdict}");
+    assert_eq!(Story::default().verdict().calm_since(Duration::ZERO, 0, 0.0), None);
+}
+
+#[test]
+fn take_overs_are_told_address_by_address() {
+    let other = Ipv4Addr::new(10, 10, 0, 121);
+    let mut story = Story::default();
+    story.announce(1, 0);
+    story.run(0, 100, &[1]);
+    story.announce(2, 2000);
+    story.run(200, 210, &[2]);
+    story.arp("node3", 3000, true, (mac(3), other), (Mac::zero(), other));
+    let addresses = [VIP.into(), other.into(), IpAddr::from([10, 10, 0, 122])].into();
+    let found = take_overs(&story.0, Network::Lan, &addresses, "node1", tenths(1000));
+    let told: Vec<TakeOver> = found.into_values().collect();
+    assert_eq!(
+        told,
+        [
+            TakeOver { announced: Some(tenths(2000)), answered: Some(tenths(2002)) },
+            TakeOver { announced: Some(tenths(3000)), answered: None },
+            TakeOver::default(),
+        ]
+    );
 }

@@ -122,7 +122,7 @@ pub struct Verdict {
 }
 
 /// What a frame is for the address in question.
-enum Role {
+pub(super) enum Role {
     Question { asker: Mac },
     Answer { to: Mac, owner: Mac },
     Announcement { owner: Mac, form: Form },
@@ -240,7 +240,7 @@ impl Verdict {
     }
 }
 
-fn role(frame: &Frame, address: IpAddr) -> Option<Role> {
+pub(super) fn role(frame: &Frame, address: IpAddr) -> Option<Role> {
     match frame {
         Frame::Arp(arp) => {
             let (sender, target) = (IpAddr::V4(arp.sender.1), IpAddr::V4(arp.target.1));

@@ -14,14 +14,16 @@
 //!
 //! The modules, from the bottom up: [`paths`] (where everything lies), [`preflight`] (can this machine do
 //! it), [`programs`] (building Kubernetes), [`pki`] and [`kubeconfig`](pki), [`network`], [`cgroup`],
-//! [`control_plane`], [`node`] and [`node_init`], [`up`] and [`down`]. Beside them [`weather`], faults in front of
-//! the API server.
+//! [`control_plane`], [`node`] and [`node_init`], [`up`] and [`down`]. Beside them [`fault`], what can be done to a lab
+//! that is up, [`weather`], faults in front of the API server, and [`metallb`], to compare with.
 
 pub mod cgroup;
 pub mod control_plane;
 pub mod down;
 pub mod error;
+pub mod fault;
 pub mod forward;
+pub mod metallb;
 pub mod network;
 pub mod node;
 pub mod node_init;

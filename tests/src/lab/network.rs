@@ -182,8 +182,31 @@ pub fn route_pods(config: &Config, paths: &Paths, node: &str, ranges: &[String])
 /// # Errors
 /// When there is no such port.
 pub fn set_port(paths: &Paths, host: &str, network: Network, up: bool) -> Result<(), LabError> {
+    set_ports(paths, host, &[network], up)
+}
+
+/// The same of several networks, as near to the same moment as can be.
+///
+/// # Errors
+/// When there is no such port.
+pub fn set_ports(paths: &Paths, host: &str, networks: &[Network], up: bool) -> Result<(), LabError> {
     let state = if up { "up" } else { "down" };
-    ip(Some(&paths.netns_name("sw")), &format!("link set {} {state}\n", network.port(host)))
+    let lines = networks.iter().map(|network| format!("link set {} {state}\n", network.port(host)));
+    ip(Some(&paths.netns_name("sw")), &lines.collect::<String>())
+}
+
+/// Takes a client down and up again as a restart does: its link goes, with all that its kernel knew of its neighbours,
+/// and comes back with the same addresses.
+///
+/// # Errors
+/// When `ip` refuses.
+pub fn set_client(paths: &Paths, client: &str, network: Network, up: bool) -> Result<(), LabError> {
+    let (link, state) = (network.link(), if up { "up" } else { "down" });
+    if !up {
+        let keep = format!("echo 1 > /proc/sys/net/ipv6/conf/{link}/keep_addr_on_down");
+        super::process::run(super::process::in_netns(&paths.netns(client), "sh").args(["-c", &keep]))?;
+    }
+    ip(Some(&paths.netns_name(client)), &format!("link set {link} {state}\nneigh flush dev {link}\n"))
 }
 
 /// Runs a batch of `ip` commands in a namespace.

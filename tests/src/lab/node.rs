@@ -85,7 +85,7 @@ pub fn power_on(config: &Config, paths: &Paths, node: &str, lab_program: &Path) 
 }
 
 fn cables(config: &Config, paths: &Paths, node: &str, up: bool) -> Result<(), LabError> {
-    config.networks().into_iter().try_for_each(|network| network::set_port(paths, node, network, up))
+    network::set_ports(paths, node, &config.networks(), up)
 }
 
 /// What to say of a node that is off.

@@ -71,37 +71,48 @@ pub fn programs(given: Option<&Path>, progress: &Progress) -> Result<PathBuf, La
     )))
 }
 
-/// Builds what is not built yet. A stamp of the pinned modules and the flags tells what is current.
+/// Builds the cluster's programs.
 fn build(progress: &Progress) -> Result<PathBuf, LabError> {
-    let (folder, modules) =
-        (target().join("lab/programs"), Path::new(env!("CARGO_MANIFEST_DIR")).join("programs"));
-    std::fs::create_dir_all(&folder).map_err(LabError::at(&folder))?;
     let minor = KUBERNETES.split('.').nth(1).unwrap_or_default();
     let version = "k8s.io/component-base/version";
     let flags = format!(
         "-s -w -X {version}.gitVersion={KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor={minor}"
     );
+    go_programs("programs", &target().join("lab/programs"), &PROGRAMS, &flags, progress)
+}
+
+/// Builds those of `programs` into `folder` that are not built yet, from the Go module in this folder of `tests`. A stamp
+/// of the pinned modules and the flags tells what is current.
+pub(super) fn go_programs(
+    module: &str,
+    folder: &Path,
+    programs: &[(&str, &str)],
+    flags: &str,
+    progress: &Progress,
+) -> Result<PathBuf, LabError> {
+    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join(module);
+    std::fs::create_dir_all(folder).map_err(LabError::at(folder))?;
     let mut hash = Sha256::new();
     for file in ["go.mod", "go.sum"] {
         let path = modules.join(file);
         hash.update(std::fs::read(&path).map_err(LabError::at(&path))?);
     }
-    hash.update(&flags);
+    hash.update(flags);
     let stamp: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
 
-    for (index, (name, package)) in PROGRAMS.iter().enumerate() {
+    for (index, (name, package)) in programs.iter().enumerate() {
         let mark = folder.join(format!("{name}.stamp"));
         if folder.join(name).is_file() && std::fs::read_to_string(&mark).is_ok_and(|old| old == stamp) {
             continue;
         }
-        let what = format!("building {name} ({}/{})", index + 1, PROGRAMS.len());
+        let what = format!("building {name} ({}/{})", index + 1, programs.len());
         let mut go = Command::new("go");
         go.current_dir(&modules).env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly -buildvcs=false");
-        go.args(["build", "-trimpath", "-ldflags", &flags, "-o"]).arg(folder.join(name)).arg(package);
+        go.args(["build", "-trimpath", "-ldflags", flags, "-o"]).arg(folder.join(name)).arg(package);
         watched(&what, &mut go, progress)?;
         std::fs::write(&mark, &stamp).map_err(LabError::at(&mark))?;
     }
-    Ok(folder)
+    Ok(folder.to_owned())
 }
 
 /// The images that the lab's own pods need, packed; built if they are not current or in the folder of [`READY`].

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use ferrolb_tests::bench::{self, layer2};
+use ferrolb_tests::bench::{self, failover, layer2};
 use ferrolb_tests::lab::LabError;
 
 /// What can be measured.
@@ -45,6 +45,30 @@ pub(crate) enum What {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// A whole cluster: how long an address is away when its owner dies, is restarted or is moved from; MetalLB's too
+    Failover {
+        /// Measure this case alone; may be given several times, or as a list with commas
+        #[arg(long, value_enum, value_name = "CASE", value_delimiter = ',')]
+        only: Vec<failover::Case>,
+        /// How often each case is tried
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        trials: u32,
+        /// Whose speakers
+        #[arg(long, value_enum, default_value_t = failover::With::Ferrolb)]
+        with: failover::With,
+        /// With hellos each 30 ms
+        #[arg(long)]
+        fast: bool,
+        /// How long nothing is to happen, in the cases that count false take-overs
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+        minutes: u64,
+        /// One more flag of FerroLB's speakers, as in --speaker-flag=--log-level=debug; may be given several times
+        #[arg(long = "speaker-flag", value_name = "FLAG", allow_hyphen_values = true)]
+        flags: Vec<String>,
+        /// Write the figures to this file too, one JSON object a line
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
 }
 
 /// Measures, and prints the figures.
@@ -61,6 +85,10 @@ pub(crate) fn bench(name: &str, what: What, lab_program: &Path) -> Result<(), La
             let (services, rounds) = (services as usize, rounds as usize);
             let options = layer2::Options { services, rounds, only, programs, flags };
             (runtime.block_on(bench::layer2(name, &options, lab_program))?, json)
+        }
+        What::Failover { only, trials, with, fast, minutes, flags, json } => {
+            let options = failover::Options { only, trials: trials as usize, with, fast, minutes, flags };
+            (runtime.block_on(bench::failover(name, &options, lab_program))?, json)
         }
     };
     println!("{report}");

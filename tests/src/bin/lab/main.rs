@@ -1,6 +1,7 @@
 //! `lab`: a real Kubernetes cluster on this machine, for trying, testing and measuring FerroLB.
 
 mod bench;
+mod chaos;
 mod demo;
 mod figures;
 
@@ -79,6 +80,8 @@ enum Task {
         #[command(subcommand)]
         what: bench::What,
     },
+    /// Do faults to a cluster and judge on the wire whether an address bears them
+    Chaos(chaos::Args),
     /// Build FerroLB and pack its image into target/image/ferrolb.tar
     Image,
     /// From nothing to a Service that answers from outside
@@ -192,6 +195,7 @@ fn run(name: &str, task: Task) -> Result<ExitCode, LabError> {
         }
         Task::Figures => block_on(figures::figures(&Lab::attach(name)?))?,
         Task::Bench { what } => bench::bench(name, what, &this_program()?)?,
+        Task::Chaos(args) => return chaos::chaos(name, &args, &this_program()?),
         Task::Image => println!("{}", programs::ferrolb_image(&progress)?.display()),
         Task::Demo { keep } => block_on(demo::demo(name, &this_program()?, keep))?,
         Task::PackImage { tag, out, user, entrypoint, files } => {

@@ -1,0 +1,106 @@
+//! The cases, and what each is to reach.
+
+use super::outcome::Goals;
+use crate::chaos::Balancer;
+
+/// What happens to the owner of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Case {
+    /// The node's power fails: every process of it and its kernel are silent at once.
+    PowerLoss,
+    /// Both its cables are pulled.
+    BothPorts,
+    /// Its cable to the LAN alone is pulled; it still reaches the API server.
+    LanPort,
+    /// Its speaker gets SIGKILL.
+    SpeakerKill,
+    /// Its speaker gets SIGTERM.
+    SpeakerTerm,
+    /// Its speaker's pod is deleted.
+    PodDelete,
+    /// All speakers are replaced, one after the other.
+    Rollout,
+    /// It gets the label that excludes it, and loses it.
+    Exclude,
+    /// Another node gets the label of those that rather announce, and loses it.
+    Prefer,
+    /// It is drained, shut down in order, and powered off.
+    Drain,
+    /// It has a thousand addresses, and its power fails.
+    Thousand,
+    /// Its speaker is stopped while the address moves, and goes on later.
+    Stop,
+    /// Nothing happens, while the machine is busy.
+    Busy,
+    /// Nothing happens, but some frames are lost.
+    Loss,
+    /// MetalLB and FerroLB are both on all nodes, then MetalLB goes.
+    Beside,
+}
+
+impl Case {
+    /// All, in the order in which they are measured.
+    pub const ALL: [Case; 15] = [
+        Case::PowerLoss,
+        Case::BothPorts,
+        Case::LanPort,
+        Case::SpeakerKill,
+        Case::SpeakerTerm,
+        Case::PodDelete,
+        Case::Rollout,
+        Case::Exclude,
+        Case::Prefer,
+        Case::Drain,
+        Case::Stop,
+        Case::Thousand,
+        Case::Busy,
+        Case::Loss,
+        Case::Beside,
+    ];
+
+    /// Whether it can be measured of this balancer.
+    pub fn suits(self, balancer: Balancer) -> bool {
+        match self {
+            Case::Prefer => balancer.has_preferences(),
+            // It has both in it, so it is measured once.
+            Case::Beside => balancer == Balancer::Metallb,
+            _ => true,
+        }
+    }
+
+    /// What is to be reached, with the default interval of hellos or the `fast` one of 30 ms.
+    pub fn goals(self, fast: bool) -> Goals {
+        let none = Goals::default();
+        match self {
+            Case::PowerLoss | Case::BothPorts | Case::LanPort if fast => {
+                Goals { p50: Some(150.0), p99: Some(150.0), ..none }
+            }
+            Case::PowerLoss | Case::BothPorts | Case::LanPort => {
+                Goals { p50: Some(300.0), p99: Some(500.0), ..none }
+            }
+            Case::SpeakerKill => Goals { max: Some(400.0), same: true, ..none },
+            Case::SpeakerTerm | Case::PodDelete | Case::Rollout => {
+                Goals { max: Some(20.0), same: true, ..none }
+            }
+            Case::Exclude | Case::Prefer | Case::Drain => {
+                Goals { max: Some(20.0), double: Some(50.0), ..none }
+            }
+            Case::Thousand | Case::Stop | Case::Busy | Case::Loss | Case::Beside => none,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::ValueEnum;
+
+    #[test]
+    fn all_cases_are_measured() {
+        let mut all = Case::ALL;
+        all.sort_unstable();
+        let mut named = Case::value_variants().to_vec();
+        named.sort_unstable();
+        assert_eq!(all.to_vec(), named);
+    }
+}

@@ -1,0 +1,124 @@
+//! Figures of a verdict, and of many addresses at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::verdict::{Role, role};
+use super::{Owner, Seen, Verdict};
+use crate::bench::report::percentile;
+use crate::host::Mac;
+use crate::lab::network::Network;
+
+/// How exactly a prober asked: how far the times between its questions were from what they were to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// The median.
+    pub p50: Duration,
+    /// The error that one in a hundred exceeds.
+    pub p99: Duration,
+    /// The greatest.
+    pub max: Duration,
+}
+
+/// When an address was first seen at another host than before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TakeOver {
+    /// The first frame that announced it.
+    pub announced: Option<Duration>,
+    /// The first answer.
+    pub answered: Option<Duration>,
+}
+
+impl Verdict {
+    /// The MAC addresses that were given for the address.
+    pub fn macs(&self) -> BTreeSet<Mac> {
+        self.owners().into_iter().map(|owner| owner.mac).collect()
+    }
+
+    /// How long two answered with different MAC addresses, and the hosts that did. One who stands in for another and
+    /// gives its MAC address is no double answer: no cache changes.
+    pub fn double_answers(&self) -> (Duration, BTreeSet<&str>) {
+        let mut hosts = BTreeSet::new();
+        let mut time = Duration::ZERO;
+        for overlap in &self.overlaps {
+            let macs: BTreeSet<Mac> = overlap.owners.iter().map(|owner| owner.mac).collect();
+            if macs.len() > 1 {
+                time += overlap.to.saturating_sub(overlap.from);
+                hosts.extend(overlap.owners.iter().map(|owner| owner.host.as_str()));
+            }
+        }
+        (time, hosts)
+    }
+
+    /// How often `host` claimed the address from `since` on: by an answer, and by an announcement.
+    pub fn claims_of(&self, host: &str, since: Duration) -> (usize, usize) {
+        let answers = self.questions.iter().flat_map(|question| &question.answers);
+        let answers = answers.filter(|(at, owner)| *at >= since && owner.host == host).count();
+        let said = self.announcements.iter().filter(|said| said.at >= since && said.owner.host == host);
+        (answers, said.count())
+    }
+
+    /// How exactly was asked, of a prober that was to ask once in each period of `every`. Of several askers there is
+    /// no such figure: it is that of the first.
+    pub fn pace(&self, every: Duration) -> Pace {
+        let asker = self.questions.first().map(|question| question.asker);
+        let times: Vec<Duration> = self
+            .questions
+            .iter()
+            .filter(|question| Some(question.asker) == asker)
+            .map(|question| question.at)
+            .collect();
+        let errors: Vec<Duration> =
+            times.windows(2).map(|pair| pair[1].saturating_sub(pair[0]).abs_diff(every)).collect();
+        Pace { p50: percentile(&errors, 50), p99: percentile(&errors, 99), max: percentile(&errors, 100) }
+    }
+
+    /// How often the address changed hands, by who had it alone.
+    pub fn moves(&self) -> usize {
+        self.holders().len().saturating_sub(1)
+    }
+
+    /// The host that alone answered the questions since `from`, if at least `least` were asked and it answered at least
+    /// this share of them. Questions of the last moment may still be under way, and do not count.
+    pub fn calm_since(&self, from: Duration, least: usize, share: f64) -> Option<&str> {
+        /// What an answer may take here.
+        const UNDER_WAY: Duration = Duration::from_millis(50);
+        let end = self.questions.last()?.at.saturating_sub(UNDER_WAY);
+        let asked: Vec<_> =
+            self.questions.iter().filter(|question| (from..=end).contains(&question.at)).collect();
+        let answered = asked.iter().filter(|question| !question.answers.is_empty()).count();
+        let owners: BTreeSet<&Owner> =
+            asked.iter().flat_map(|question| &question.answers).map(|(_, owner)| owner).collect();
+        let one = if owners.len() == 1 { owners.first() } else { None };
+        let enough = asked.len() >= least && answered as f64 >= asked.len() as f64 * share;
+        one.filter(|_| enough).map(|owner| owner.host.as_str())
+    }
+}
+
+/// For each address: when it was first announced, and first answered for, by another host than `before`, from `since` on.
+pub fn take_overs(
+    seen: &[Seen],
+    network: Network,
+    addresses: &BTreeSet<IpAddr>,
+    before: &str,
+    since: Duration,
+) -> BTreeMap<IpAddr, TakeOver> {
+    let mut found: BTreeMap<IpAddr, TakeOver> =
+        addresses.iter().map(|address| (*address, TakeOver::default())).collect();
+    let of_others = seen
+        .iter()
+        .filter(|seen| seen.port.network == network && seen.port.host != before && seen.frame.at() >= since);
+    for seen in of_others {
+        let Some((_, address)) = seen.frame.claimed() else { continue };
+        let Some(take_over) = found.get_mut(&address) else { continue };
+        let first = match role(&seen.frame, address) {
+            Some(Role::Announcement { .. }) => &mut take_over.announced,
+            Some(Role::Answer { .. }) => &mut take_over.answered,
+            _ => continue,
+        };
+        let at = seen.frame.at();
+        *first = Some(first.map_or(at, |before| before.min(at)));
+    }
+    found
+}

@@ -1,0 +1,77 @@
+//! MetalLB in the lab, to compare with: built from its Go module, run by its own manifest.
+//!
+//! Nothing here is built or fetched unless asked for. Its programs go into images under the names that the manifest
+//! has, so the manifest is applied as it is.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::progress::Progress;
+use super::{Lab, LabError, process, programs, up};
+use crate::image::{self, Image};
+
+/// The version in `programs/metallb/go.mod`; a test holds the two together.
+pub const VERSION: &str = "v0.16.1";
+
+/// The folder of its Go module, within `tests`.
+const MODULE: &str = "programs/metallb";
+
+/// Its programs, and the Go package of each.
+const PROGRAMS: [(&str, &str); 2] =
+    [("controller", "go.universe.tf/metallb/controller"), ("speaker", "go.universe.tf/metallb/speaker")];
+
+/// Builds MetalLB, packs its images, loads them and applies its manifest.
+///
+/// # Errors
+/// When a build fails or something is refused.
+pub async fn install(lab: &Lab, progress: &Progress) -> Result<(), LabError> {
+    for image in images(progress)? {
+        up::load_image(lab, &image).await?;
+    }
+    // Larger than an annotation may be is one of its definitions: not by the client's way of applying.
+    process::run(lab.kubectl().args(["apply", "--server-side", "--force-conflicts", "-f"]).arg(manifest()?))?;
+    progress.say(&format!("MetalLB {VERSION}: its manifest is applied"));
+    Ok(())
+}
+
+/// Its images, packed; built if they are not current.
+fn images(progress: &Progress) -> Result<Vec<PathBuf>, LabError> {
+    let folder = programs::target().join("lab/metallb");
+    let built = programs::go_programs(MODULE, &folder, &PROGRAMS, "-s -w", progress)?;
+    let mut files = Vec::new();
+    for (name, _) in PROGRAMS {
+        // Its own images run as root unless the manifest says otherwise.
+        let tag = format!("quay.io/metallb/{name}:{VERSION}");
+        let image = Image::new(&tag).file(&built.join(name), name).entrypoint(&format!("/{name}")).user("0");
+        let file = folder.join(format!("{name}.tar"));
+        image::write(&image, &file).map_err(|error| LabError::program("packing an image", error))?;
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// The manifest in its module.
+///
+/// # Errors
+/// When go does not know where the module lies.
+pub fn manifest() -> Result<PathBuf, LabError> {
+    let mut go = Command::new("go");
+    go.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(MODULE)).env("GOFLAGS", "-mod=readonly");
+    let said = process::run(go.args(["list", "-m", "-f", "{{.Dir}}", "go.universe.tf/metallb"]))?;
+    Ok(Path::new(said.trim()).join("config/manifests/metallb-native.yaml"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_one_in_go_mod() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(MODULE).join("go.mod");
+        let modules = std::fs::read_to_string(file).unwrap();
+        assert!(
+            modules.contains(&format!("go.universe.tf/metallb {VERSION}")),
+            "go.mod pins another version"
+        );
+    }
+}
