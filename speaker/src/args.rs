@@ -1,7 +1,9 @@
 //! The speaker's flags.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use ferrolb_core::peers::Timing;
 use ferrolb_runtime::CommonArgs;
 
 use crate::links::{DEFAULT_EXCLUDED, Excluded};
@@ -31,6 +33,24 @@ pub struct Args {
     #[arg(long, env = "FERROLB_HELLO_KEY_DIR", value_name = "FOLDER", default_value = "/etc/ferrolb/hello")]
     pub hello_key_dir: PathBuf,
 
+    /// The time between two hellos, in milliseconds
+    #[arg(long, env = "FERROLB_HELLO_INTERVAL", value_name = "MILLISECONDS", default_value_t = 100,
+          value_parser = clap::value_parser!(u64).range(10..=10_000))]
+    pub hello_interval: u64,
+
+    /// So many intervals without a hello of a node are too many
+    #[arg(long, env = "FERROLB_HELLO_MISSES", value_name = "NUMBER", default_value_t = 3,
+          value_parser = clap::value_parser!(u32).range(2..=20))]
+    pub hello_misses: u32,
+
+    /// A node whose speaker is away keeps its addresses for so many seconds, if the node itself lives
+    #[arg(long, env = "FERROLB_STAND_IN_LIMIT", value_name = "SECONDS", default_value_t = 60)]
+    pub stand_in_limit: u64,
+
+    /// Whether an address is probed before it is announced for the first time, and other hosts that use it are reported
+    #[arg(long, env = "FERROLB_CONFLICT_DETECTION", value_name = "on|off", default_value = "on")]
+    pub conflict_detection: Switch,
+
     /// This pod's name; what the speaker writes belongs to its pod
     #[arg(long, env = "FERROLB_POD_NAME", value_name = "NAME", default_value = "")]
     pub pod_name: String,
@@ -44,7 +64,21 @@ pub struct Args {
     pub common: CommonArgs,
 }
 
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switch {
+    /// It is done.
+    On,
+    /// It is not.
+    Off,
+}
+
 impl Args {
+    /// How often hellos are said and how many may be missed.
+    pub fn timing(&self) -> Timing {
+        Timing { interval: Duration::from_millis(self.hello_interval), misses: self.hello_misses }
+    }
+
     /// The pod to which belongs what the speaker writes; `None` outside of a pod.
     pub fn pod(&self) -> Option<PodRef> {
         let known = !self.pod_name.is_empty() && !self.pod_uid.is_empty();

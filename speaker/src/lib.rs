@@ -20,6 +20,7 @@
 pub mod announcing;
 pub mod args;
 pub mod cluster;
+mod findings;
 pub mod keys;
 pub mod links;
 pub mod metrics;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrolb_runtime::{ClientError, Context, Events};
+use ferrolb_core::speaker::Config;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use args::Args;
@@ -53,27 +55,50 @@ pub async fn run(context: Context, args: Args) -> Result<(), SpeakerError> {
 
     let (news, coming) = mpsc::unbounded_channel();
     let (configured, cluster_configuration) = watch::channel(None);
-    let outlets = cluster::Outlets { news, configuration: configured };
+    let (went, going) = watch::channel(false);
+    let outlets = cluster::Outlets { news, configuration: configured, going: went };
     let deciding = cluster::follow(client.clone(), args.clone(), outlets, context.clone());
 
     let (found, links) = watch::channel(None);
     let following = links::follow(args.exclude_interfaces.clone(), found, metrics.clone(), shutdown());
 
     let (told, standings) = mpsc::unbounded_channel();
+    let (proxy, health) = watch::channel(health::Health::default());
+    let asking = health::follow(health::ADDRESSES.into(), ferrolb_runtime::now, proxy, shutdown());
+    let (failing, unfit) = watch::channel(false);
+    let judging = wiring::judge(health.clone(), failing, shutdown());
+    let (loaded, keys) = watch::channel(Arc::default());
+    // At once: what is known of the API must not find the speaker deaf.
+    if let Ok((first, _)) = keys::read(&args.hello_key_dir) {
+        loaded.send_replace(Arc::new(first));
+    }
+    let loading = keys::follow(args.hello_key_dir.clone(), loaded, shutdown());
+    let (found_out, findings) = mpsc::unbounded_channel();
+    let (questions, asked) = mpsc::unbounded_channel();
+    let finding = findings::follow(
+        client.clone(),
+        args.common.namespace.clone(),
+        asked,
+        found_out,
+        context.clone(),
+    );
     let parts = announcing::Parts {
+        config: config(&args),
+        keys,
+        unfit,
+        going,
+        findings,
+        questions,
         datalink: socket::PacketSockets,
         news: coming,
         links: links.clone(),
         report: report::Report::new(metrics.clone(), told),
         metrics: metrics.clone(),
-        refresh: (args.refresh_interval > 0).then(|| Duration::from_secs(args.refresh_interval)),
         ready: context.readiness.token("packet sockets"),
         clock: ferrolb_runtime::now,
         shutdown: shutdown(),
     };
 
-    let (proxy, health) = watch::channel(health::Health::default());
-    let asking = health::follow(health::ADDRESSES.into(), ferrolb_runtime::now, proxy, shutdown());
     let (loose, strict_arp) = watch::channel(None);
     let names = |links: &links::Links| {
         links.iter().flat_map(|links| links.values().map(|link| link.name.clone())).collect()
@@ -114,11 +139,27 @@ pub async fn run(context: Context, args: Args) -> Result<(), SpeakerError> {
         tokio::spawn(configuring),
         tokio::spawn(writing),
         tokio::spawn(feeding),
+        tokio::spawn(judging),
+        tokio::spawn(loading),
+        tokio::spawn(finding),
     ];
     // An error says that the thread panicked, which ends a release build anyway.
     let _ = answering.await;
     futures::future::join_all(beside).await;
     Ok(())
+}
+
+/// What the machine is told of the flags. Time and process number make the epoch, so that each start has another.
+fn config(args: &Args) -> Config {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let nanoseconds = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX);
+    Config {
+        node: args.node_name.as_str().into(),
+        epoch: nanoseconds ^ u64::from(std::process::id()),
+        timing: args.timing(),
+        refresh: (args.refresh_interval > 0).then(|| Duration::from_secs(args.refresh_interval)),
+        stand_in_limit: Duration::from_secs(args.stand_in_limit),
+    }
 }
 
 /// Runs a future on a thread of its own that waits for the sockets itself: a frame wakes one thread and not two, and

@@ -3,15 +3,17 @@
 //! Those are counters without the suffix `_total` that the exposition format asks for, so they are shown as
 //! of type `unknown`: dashboards and alerts find them under their old names, and `rate()` works as before.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ferrolb_core::announce::Ignored;
-use ferrolb_core::election::Announcement;
+use ferrolb_core::announce::{self, Ignored, LinkIndex};
+use ferrolb_core::election::Contest;
 use ferrolb_core::service::ServiceKey;
+use ferrolb_core::speaker::{Sent, Speaker};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::MetricType;
@@ -29,6 +31,10 @@ pub struct Metrics {
     group_errors: Family<Link, Counter>,
     netlink_overruns: Counter,
     proxy_healthy: Gauge,
+    said: Family<Kind, Counter>,
+    peers: Family<Link, Gauge>,
+    standing_in: Gauge,
+    pauses: Counter,
 }
 
 /// What is announced here, with its counters. Ten thousand addresses are no rarity, so a family of labels for each figure
@@ -42,7 +48,7 @@ struct Addresses {
 #[derive(Clone, Debug)]
 struct State {
     /// Shared with the election, which names the Services.
-    announcement: Arc<Announcement>,
+    contest: Arc<Contest>,
     requests: u64,
     responses: u64,
     gratuitous: u64,
@@ -69,6 +75,11 @@ struct Reason {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Link {
     interface: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
 }
 
 /// A label that is written as its value displays itself.
@@ -112,7 +123,7 @@ impl Collector for Addresses {
         let mut metric =
             encoder.encode_descriptor("metallb_speaker_announced", words, None, MetricType::Gauge)?;
         for (ip, state) in &all {
-            for service in &state.announcement.services {
+            for service in &state.contest.services {
                 let labels = Announced {
                     service: Text(service.key.clone()),
                     protocol: "layer2",
@@ -157,6 +168,10 @@ impl Metrics {
             group_errors: Family::default(),
             netlink_overruns: Counter::default(),
             proxy_healthy,
+            said: Family::default(),
+            peers: Family::default(),
+            standing_in: Gauge::default(),
+            pauses: Counter::default(),
         }
     }
 
@@ -189,14 +204,30 @@ impl Metrics {
             "Whether this node's service proxy (kube-proxy) works: 0 after 10 s of failure, else 1",
             self.proxy_healthy.clone(),
         );
+        own.register(
+            "frames_said",
+            "Frames sent to the other speakers, by kind: hello, question, claims",
+            self.said.clone(),
+        );
+        own.register("peers", "Speakers that count in the election, by interface", self.peers.clone());
+        own.register(
+            "standing_in",
+            "Addresses answered for on behalf of nodes whose speakers are away",
+            self.standing_in.clone(),
+        );
+        own.register(
+            "pauses",
+            "Times that this speaker found that it had stood still, and asked the others before it went on",
+            self.pauses.clone(),
+        );
     }
 
     /// `address` is announced here, for the Services that are named there. The counters begin at 0, or go on.
-    pub fn announcing(&self, address: IpAddr, announcement: Arc<Announcement>) {
+    pub fn announcing(&self, address: IpAddr, contest: Arc<Contest>) {
         match self.addresses.lock().entry(address) {
-            Entry::Occupied(mut known) => known.get_mut().announcement = announcement,
+            Entry::Occupied(mut known) => known.get_mut().contest = contest,
             Entry::Vacant(new) => {
-                new.insert(State { announcement, requests: 0, responses: 0, gratuitous: 0 });
+                new.insert(State { contest, requests: 0, responses: 0, gratuitous: 0 });
             }
         }
     }
@@ -222,6 +253,28 @@ impl Metrics {
     /// A frame was not answered.
     pub fn ignored(&self, reason: Ignored) {
         self.ignored.get_or_create(&Reason { reason: reason.to_string() }).inc();
+    }
+
+    /// Something was said to the other speakers.
+    pub fn said(&self, what: Sent) {
+        let kind = match what {
+            Sent::Announcement(_) => return,
+            Sent::Hello => "hello",
+            Sent::Question => "question",
+            Sent::Claims => "claims",
+        };
+        self.said.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// Who counts on each link, and for whom is stood in.
+    pub fn peers(&self, speaker: &Speaker, links: &BTreeMap<LinkIndex, announce::Link>) {
+        for (link, peers) in speaker.peers() {
+            let Some(link) = links.get(&link) else { continue };
+            let label = Link { interface: link.name.clone() };
+            self.peers.get_or_create(&label).set(i64::try_from(peers.standings().len()).unwrap_or(i64::MAX));
+        }
+        self.standing_in.set(i64::try_from(speaker.standing_in()).unwrap_or(i64::MAX));
+        self.pauses.inner().store(speaker.counts().pauses, Ordering::Relaxed);
     }
 
     /// A packet socket reported an error.

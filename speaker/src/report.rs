@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use ferrolb_core::announce::Announcer;
-use ferrolb_core::election::{Announcement, Change, Holder, Interfaces, Lost};
+use ferrolb_core::election::{Change, Contest, Holder, Interfaces, Lost, NodeId};
+use ferrolb_core::speaker::Speaker;
 use ferrolb_core::service::ServiceKey;
 use tokio::sync::mpsc;
 
@@ -44,10 +44,10 @@ const SETS: usize = 64;
 /// None is before this one.
 const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// An address that the election gives this node.
+/// An address that this node announces, or would if it had the link for it.
 #[derive(Debug)]
 struct Ours {
-    announcement: Arc<Announcement>,
+    contest: Arc<Contest>,
     /// The links on which it is announced, by name; none at all while there is no such link.
     links: Arc<BTreeSet<String>>,
 }
@@ -57,6 +57,8 @@ struct Ours {
 pub struct Report {
     metrics: Metrics,
     told: mpsc::UnboundedSender<Told>,
+    /// This node's number.
+    me: Option<NodeId>,
     ours: BTreeMap<IpAddr, Ours>,
     /// The Services that have them, each with each of its addresses among them.
     services: BTreeSet<(Arc<ServiceKey>, IpAddr)>,
@@ -72,6 +74,7 @@ impl Report {
         Report {
             metrics,
             told,
+            me: None,
             ours: BTreeMap::new(),
             services: BTreeSet::new(),
             known: BTreeSet::new(),
@@ -79,84 +82,120 @@ impl Report {
         }
     }
 
-    /// The election has given or taken an address; the announcer knows already.
-    pub(crate) fn changed(&mut self, change: Change, announcer: &Announcer) {
-        let Change { address, ours } = change;
-        let before = self.announcement(address);
-        let announcement = match ours {
-            Ok(announcement) => announcement,
-            Err(why) => {
-                // When it was announced, that it is no more comes as an effect.
-                let announced = self.ours.get(&address).is_some_and(|ours| !ours.links.is_empty());
-                if announced {
-                    self.lost.insert(address, why);
-                } else {
-                    self.remove(address);
-                    holders(&before).iter().for_each(|service| self.tell(service));
-                }
-                return;
-            }
+    /// The API says something else of an address; the speaker knows already. Only what is ours is kept: what is announced
+    /// here, and what would be if this node had a link that its advertisements name.
+    pub(crate) fn changed(&mut self, change: &Change, speaker: &Speaker) {
+        self.me = speaker.me();
+        let address = change.address;
+        let Some(ours) = self.ours.get(&address) else {
+            self.look_for_lack(address, speaker);
+            return;
         };
-        self.lost.remove(&address);
-        for service in holders(&before) {
-            self.unlink(service, address);
+        let (before, announced) = (ours.contest.clone(), !ours.links.is_empty());
+        match &change.contest {
+            Err(why) if announced => {
+                // That it is announced no more comes as an effect.
+                self.lost.insert(address, why.clone());
+            }
+            Ok(contest) if announced || speaker.lacks(address) => {
+                self.lost.remove(&address);
+                let links = ours.links.clone();
+                self.unlink(&before, address);
+                self.link(contest.clone(), links, address);
+                if announced {
+                    self.metrics.announcing(address, contest.clone());
+                }
+                let touched: BTreeSet<&Holder> = before.services.iter().chain(&*contest.services).collect();
+                touched.into_iter().for_each(|service| self.tell(service));
+            }
+            _ => self.remove(address),
         }
-        for service in &announcement.services {
-            self.services.insert((service.key.clone(), address));
+    }
+
+    /// This node may have come to lack a link, or not to lack it any more.
+    pub(crate) fn look_for_lack(&mut self, address: IpAddr, speaker: &Speaker) {
+        self.me = speaker.me();
+        let lacking = speaker.contest(address).filter(|_| speaker.lacks(address)).cloned();
+        match (lacking, self.ours.get(&address)) {
+            (Some(contest), None) => {
+                let why = "no interface that its advertisements name can be used";
+                tracing::info!(ip = %address, services = names(&contest.services), why, "not announcing");
+                self.link(contest.clone(), Arc::default(), address);
+                contest.services.iter().for_each(|service| self.tell(service));
+            }
+            (None, Some(ours)) if ours.links.is_empty() => self.remove(address),
+            _ => {}
         }
-        let links = self.ours.remove(&address).map(|ours| ours.links);
-        let links = links.unwrap_or_else(|| self.shared(BTreeSet::new()));
-        let announced = !links.is_empty();
-        if announced {
-            self.metrics.announcing(address, announcement.clone());
-        }
-        let after = Some(announcement.clone());
-        self.ours.insert(address, Ours { announcement, links });
-        if !announced && announcer.links_of(address).is_empty() {
-            self.lacking(address);
-        }
-        // What is announced from now on comes as an effect; Services may have come or gone, or `interfaces` changed.
-        let touched: BTreeSet<&Holder> = holders(&before).iter().chain(holders(&after)).collect();
-        if announced || announcer.links_of(address).is_empty() {
-            touched.into_iter().for_each(|service| self.tell(service));
-        }
+    }
+
+    /// The addresses of which it was told that there is no link for them.
+    pub(crate) fn lacking(&self) -> Vec<IpAddr> {
+        self.ours.iter().filter(|(_, ours)| ours.links.is_empty()).map(|(address, _)| *address).collect()
     }
 
     /// `address` is now announced on these links; on none any more when they are empty.
-    pub(crate) fn announcing(&mut self, address: IpAddr, links: &BTreeSet<&str>) {
-        let announcement = self.announcement(address);
-        let holders = holders(&announcement);
-        if let Some(why) = self.lost.remove(&address) {
-            self.metrics.forget(address);
-            tracing::info!(ip = %address, services = names(holders), why = words(&why), "no longer announcing");
-            self.remove(address);
-        } else if links.is_empty() {
-            self.metrics.forget(address);
-            if let Some(ours) = self.ours.get_mut(&address).filter(|ours| !ours.links.is_empty()) {
-                ours.links = Arc::default();
-                let why = "no interface that its advertisements name can be used";
-                tracing::info!(ip = %address, services = names(holders), why, "no longer announcing");
-            }
-        } else {
-            self.started(address, links);
+    pub(crate) fn announcing(&mut self, address: IpAddr, links: &BTreeSet<&str>, speaker: &Speaker) {
+        self.me = speaker.me();
+        if !links.is_empty() {
+            self.started(address, links, speaker);
+            return;
         }
-        holders.iter().for_each(|service| self.tell(service));
+        self.metrics.forget(address);
+        let Some(ours) = self.ours.get(&address).filter(|ours| !ours.links.is_empty()) else { return };
+        let services = names(&ours.contest.services);
+        let why = match self.lost.remove(&address) {
+            Some(why) => words(&why),
+            None if speaker.lacks(address) => "no interface that its advertisements name can be used".to_owned(),
+            None => "another node announces it now".to_owned(),
+        };
+        tracing::info!(ip = %address, services, why, "no longer announcing");
+        if speaker.lacks(address) {
+            let contest = ours.contest.clone();
+            self.link(contest.clone(), Arc::default(), address);
+            contest.services.iter().for_each(|service| self.tell(service));
+        } else {
+            self.remove(address);
+        }
     }
 
-    fn started(&mut self, address: IpAddr, links: &BTreeSet<&str>) {
-        let names = self.shared(links.iter().map(|name| (*name).to_owned()).collect());
-        let Some(ours) = self.ours.get_mut(&address) else { return };
-        self.metrics.announcing(address, ours.announcement.clone());
-        let services = &ours.announcement.services;
+    fn started(&mut self, address: IpAddr, links: &BTreeSet<&str>, speaker: &Speaker) {
+        let Some(contest) = speaker.contest(address).cloned() else { return };
         let interfaces = links.iter().copied().collect::<Vec<_>>().join(", ");
-        let named = self::names(services);
-        if ours.links.is_empty() {
-            let why = format!("first of {} eligible nodes", ours.announcement.eligible);
-            tracing::info!(ip = %address, services = named, interfaces, why, "announcing");
+        let services = names(&contest.services);
+        if self.ours.get(&address).is_some_and(|ours| !ours.links.is_empty()) {
+            tracing::info!(ip = %address, services, interfaces, "announcing on other interfaces");
         } else {
-            tracing::info!(ip = %address, services = named, interfaces, "announcing on other interfaces");
+            let place = contest.order().iter().position(|id| Some(*id) == self.me).unwrap_or_default() + 1;
+            let why = format!("place {place} of {} nodes that may", contest.order().len());
+            tracing::info!(ip = %address, services, interfaces, why, "announcing");
         }
-        ours.links = names;
+        let names = self.shared(links.iter().map(|name| (*name).to_owned()).collect());
+        self.lost.remove(&address);
+        self.metrics.announcing(address, contest.clone());
+        self.link(contest.clone(), names, address);
+        contest.services.iter().for_each(|service| self.tell(service));
+    }
+
+    fn link(&mut self, contest: Arc<Contest>, links: Arc<BTreeSet<String>>, address: IpAddr) {
+        for service in &contest.services {
+            self.services.insert((service.key.clone(), address));
+        }
+        self.ours.insert(address, Ours { contest, links });
+    }
+
+    fn unlink(&mut self, contest: &Contest, address: IpAddr) {
+        for service in &contest.services {
+            self.services.remove(&(service.key.clone(), address));
+        }
+    }
+
+    /// It is ours in no way any more.
+    fn remove(&mut self, address: IpAddr) {
+        self.metrics.forget(address);
+        if let Some(ours) = self.ours.remove(&address) {
+            self.unlink(&ours.contest, address);
+            ours.contest.services.iter().for_each(|service| self.tell(service));
+        }
     }
 
     /// The same set as it is kept already.
@@ -171,27 +210,6 @@ impl Report {
         links
     }
 
-    fn lacking(&self, address: IpAddr) {
-        let Some(ours) = self.ours.get(&address) else { return };
-        let why = "no interface that its advertisements name can be used";
-        tracing::info!(ip = %address, services = names(&ours.announcement.services), why, "not announcing");
-    }
-
-    fn announcement(&self, address: IpAddr) -> Option<Arc<Announcement>> {
-        self.ours.get(&address).map(|ours| ours.announcement.clone())
-    }
-
-    fn remove(&mut self, address: IpAddr) {
-        let removed = self.ours.remove(&address).map(|ours| ours.announcement);
-        for service in holders(&removed) {
-            self.unlink(service, address);
-        }
-    }
-
-    fn unlink(&mut self, service: &Holder, address: IpAddr) {
-        self.services.remove(&(service.key.clone(), address));
-    }
-
     /// Tells how a Service stands. Whether that is new is for the listener to see.
     fn tell(&mut self, service: &Holder) {
         let all = self.services.range((service.key.clone(), FIRST)..);
@@ -199,13 +217,17 @@ impl Report {
         let ours: Vec<&Ours> = addresses.filter_map(|address| self.ours.get(address)).collect();
         let announced = || ours.iter().filter(|ours| !ours.links.is_empty());
         let is_announced = announced().next().is_some();
+        let me = self.me;
+        fn named(ours: &Ours, me: Option<NodeId>) -> Option<&Interfaces> {
+            ours.contest.interfaces_of(me?)
+        }
         let links: BTreeSet<String> =
-            if announced().any(|ours| ours.announcement.interfaces == Interfaces::All) {
+            if announced().any(|ours| named(ours, me).is_none_or(|names| *names == Interfaces::All)) {
                 BTreeSet::new()
             } else if is_announced {
                 announced().flat_map(|ours| ours.links.iter().cloned()).collect()
             } else {
-                let named = ours.iter().filter_map(|ours| match &ours.announcement.interfaces {
+                let named = ours.iter().filter_map(|ours| match named(ours, me)? {
                     Interfaces::Only(names) => Some(names.iter().cloned()),
                     Interfaces::All => None,
                 });
@@ -227,7 +249,7 @@ impl Report {
     /// The program ends.
     pub(crate) fn ended(&self) {
         for (address, ours) in self.ours.iter().filter(|(_, ours)| !ours.links.is_empty()) {
-            let services = names(&ours.announcement.services);
+            let services = names(&ours.contest.services);
             tracing::info!(ip = %address, services, why = "the speaker ends", "no longer announcing");
         }
     }
@@ -236,14 +258,9 @@ impl Report {
 /// Why this node does not announce an address that it announced until now.
 fn words(lost: &Lost) -> String {
     match lost {
-        Lost::To(node) => format!("node {node} is first now"),
         Lost::Nobody(service, why) => format!("{service} {why}"),
         Lost::Released => "no Service has it any more".to_owned(),
     }
-}
-
-fn holders(announcement: &Option<Arc<Announcement>>) -> &[Holder] {
-    announcement.as_ref().map_or(&[], |announcement| &announcement.services)
 }
 
 fn names(services: &[Holder]) -> String {

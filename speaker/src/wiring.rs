@@ -13,6 +13,7 @@ use ferrolb_core::election::Holder;
 use ferrolb_runtime::{Context, Events, Note};
 use k8s_openapi::api::core::v1::ObjectReference;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::cluster;
 use crate::metrics::Metrics;
@@ -29,6 +30,17 @@ pub(crate) async fn feed(mut told: mpsc::UnboundedReceiver<Told>, board: Arc<Boa
             Told::All => board.complete(),
             Told::Of(Standing { service: Holder { key, uid }, state }) => board.set(key, uid, state),
         }
+    }
+}
+
+/// Says of the proxy's health what the machine needs to know.
+pub(crate) async fn judge(
+    mut health: watch::Receiver<Health>,
+    unfit: watch::Sender<bool>,
+    shutdown: CancellationToken,
+) {
+    while let Some(Ok(())) = shutdown.run_until_cancelled(health.changed()).await {
+        unfit.send_replace(!health.borrow_and_update().is_fit());
     }
 }
 

@@ -140,6 +140,11 @@ impl Contest {
         Some(self.interfaces(place))
     }
 
+    /// Whether the advertisements name interfaces, for any node.
+    pub fn is_limited(&self) -> bool {
+        self.places != Places::Alike(Interfaces::All)
+    }
+
     /// The owner where the API is the only witness of a node's health.
     ///
     /// Steps, in the order of the lines below:

@@ -17,6 +17,9 @@ pub struct Node {
     pub network_available: bool,
     /// Whether the label `node.kubernetes.io/exclude-from-external-load-balancers` is there, with any value.
     pub excluded: bool,
+    /// Whether it is on its way out: cordoned (`spec.unschedulable`), or its kubelet says that it shuts down. When its speaker
+    /// ends then, its addresses go elsewhere.
+    pub going: bool,
     /// Whether its speaker says that traffic would end there (kube-proxy fails): it is elected only if all are.
     pub unfit: bool,
 }

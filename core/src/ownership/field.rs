@@ -135,6 +135,15 @@ impl Field {
         best.map(|(_, elected)| elected)
     }
 
+    /// Whether any station that counts, or is away, may answer for an address at all.
+    pub(super) fn has_runner(&self, address: IpAddr, contest: &Contest) -> bool {
+        let mut places = contest.order().iter().enumerate();
+        places.any(|(place, id)| {
+            let mut runners = self.nodes.get(id).into_iter().flatten();
+            runners.any(|r| contest.interfaces(place).contains(&r.interface) && (address.is_ipv4() || r.ipv6))
+        })
+    }
+
     /// What is known of a station that counts.
     pub(super) fn runner(&self, station: StationId) -> Option<&Runner> {
         self.nodes.values().flatten().find(|runner| runner.station == station)

@@ -81,6 +81,7 @@ pub struct Ownership {
     untold: BTreeMap<IpAddr, Option<Voice>>,
     /// The addresses of which claims changed.
     touched: BTreeSet<IpAddr>,
+    generation: u64,
     acts: Vec<Act>,
 }
 
@@ -120,6 +121,7 @@ impl Ownership {
             digest: Digest::default(),
             untold: BTreeMap::new(),
             touched: BTreeSet::new(),
+            generation: 0,
             acts: Vec::new(),
         }
     }
@@ -138,8 +140,19 @@ impl Ownership {
             return;
         }
         self.field = field;
+        self.generation += 1;
         self.forget_claimants(known.peers);
         self.settle_all(known, now);
+    }
+
+    /// Whether anybody who counts on this link could answer for an address there.
+    pub fn has_runner(&self, address: IpAddr, contest: &Contest) -> bool {
+        self.field.has_runner(address, contest)
+    }
+
+    /// Goes up with each change of who counts, or of how we stand.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Looks at every address again.

@@ -17,7 +17,10 @@ impl Speaker {
     pub fn handle_links(&mut self, links: BTreeMap<LinkIndex, Link>, now: Duration) {
         let began = self.hello_sent.is_none();
         let same = |known: &Segment, link: &Link| known.link.name == link.name && known.link.ups == link.ups;
-        self.links.retain(|index, segment| links.get(index).is_some_and(|link| same(segment, link)));
+        let there = |index: &LinkIndex, segment: &Segment| links.get(index).is_some_and(|link| same(segment, link));
+        let gone = self.links.iter().filter(|(index, segment)| !there(index, segment));
+        self.gone += gone.map(|(_, segment)| segment.own.generation() + 1).sum::<u64>();
+        self.links.retain(|index, segment| there(index, segment));
         for (index, link) in &links {
             if let Some(segment) = self.links.get_mut(index) {
                 if segment.link != *link {
@@ -34,7 +37,8 @@ impl Speaker {
                 ipv6: link.ipv6,
             };
             let heard = self.heard_on.contains(&link.name);
-            let (listening, claiming) = if began || heard {
+            let deaf = self.keys.is_empty();
+            let (listening, claiming) = if (began || heard) && !deaf {
                 let listening = now + self.config.timing.listening();
                 (listening, listening + self.config.timing.interval / 2)
             } else {

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::announce::{self, Announcer, Answer, Frame, Ignored, Link, LinkIndex, Speak};
-use crate::election::{Change, Contest, Roster};
+use crate::election::{Change, Contest, NodeId, Roster};
 use crate::hello_key::Keys;
 use crate::ownership::{Act, Contests, Known, Ownership};
 use crate::peers::{Event, Peers, Standing, Timing, Urgency};
@@ -139,6 +139,8 @@ pub struct Speaker {
     looked: Duration,
     queue: VecDeque<Effect>,
     counts: Counts,
+    /// The generations of links that are gone.
+    gone: u64,
 }
 
 /// What is worth counting.
@@ -172,6 +174,7 @@ impl Speaker {
             looked: Duration::ZERO,
             queue: VecDeque::new(),
             counts: Counts::default(),
+            gone: 0,
         }
     }
 
@@ -477,6 +480,29 @@ impl Speaker {
                 address.map(|address| Effect::AskProxy { node: peer.node.clone(), address: *address }),
             );
         }
+    }
+
+    /// This node's number.
+    pub fn me(&self) -> Option<NodeId> {
+        self.roster.id(&self.config.node)
+    }
+
+    /// Whether this node is the one that the API names first for an address, and no link that its advertisements name is there,
+    /// neither here nor at anybody who is heard: so that somebody tells why nobody answers.
+    pub fn lacks(&self, address: IpAddr) -> bool {
+        let Some(contest) = self.contests.get(&address) else { return false };
+        let mine = self.informed && contest.owner_by_api(&self.roster) == self.me();
+        mine && self.links.values().all(|segment| !segment.own.has_runner(address, contest))
+    }
+
+    /// Goes up with each change of who counts, or of how we stand.
+    pub fn generation(&self) -> u64 {
+        self.links.values().map(|segment| segment.own.generation()).sum::<u64>() + self.gone
+    }
+
+    /// All addresses whose advertisements name interfaces.
+    pub fn limited(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.contests.iter().filter(|(_, contest)| contest.is_limited()).map(|(address, _)| *address)
     }
 
     /// The contest of an address.

@@ -18,9 +18,20 @@ pub struct Node {
     /// Name and labels.
     #[serde(default, deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
+    /// What administrators say.
+    #[serde(default, deserialize_with = "lenient::value")]
+    pub spec: NodeSpec,
     /// What the kubelet and the network report.
     #[serde(default, deserialize_with = "lenient::value")]
     pub status: NodeStatus,
+}
+
+/// `spec` of a Node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct NodeSpec {
+    /// Whether it is cordoned: no new Pods.
+    #[serde(default, deserialize_with = "lenient::value")]
+    pub unschedulable: bool,
 }
 
 /// `status` of a Node.
@@ -54,6 +65,9 @@ pub struct NodeCondition {
     /// `True`, `False` or `Unknown`.
     #[serde(default, deserialize_with = "lenient::value")]
     pub status: String,
+    /// In words.
+    #[serde(default, deserialize_with = "lenient::value")]
+    pub message: String,
 }
 
 const READY: &str = "Ready";
@@ -69,6 +83,7 @@ impl Node {
             ready: self.ready(),
             network_available: self.network_available(),
             excluded: (self.excluded() && !ignore_exclude) || self.runs_no_speaker(),
+            going: self.spec.unschedulable || self.shuts_down(),
             unfit: false,
         })
     }
@@ -92,6 +107,12 @@ impl Node {
     /// Whether the label [`names::EXCLUDE_NODE`] is there, with any value.
     pub fn excluded(&self) -> bool {
         self.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(names::EXCLUDE_NODE))
+    }
+
+    /// Whether its kubelet shuts it down gracefully: it says so in the message of `Ready`, and nowhere else.
+    fn shuts_down(&self) -> bool {
+        let ready = self.status.conditions.iter().find(|condition| condition.kind == READY);
+        ready.is_some_and(|ready| ready.status != "True" && ready.message.contains("shutting down"))
     }
 
     /// Whether the node is known to run something else than Linux, where there is no speaker.
@@ -171,6 +192,7 @@ mod tests {
             ready: true,
             network_available: true,
             excluded: false,
+            going: false,
             unfit: false,
         };
         assert_eq!(made, Some(expected));

@@ -1,13 +1,13 @@
-//! The loop that owns the announcer, the sockets and the timer.
+//! The loop that owns the speaker's machine, the sockets and the timer.
 //!
 //! One task does all of it, so nothing is locked and the order of things is fixed. Each turn does what is
 //! due, at most `DUE` steps; opens the sockets whose time has come to be tried again; then takes one input, the first of:
-//! 1. the end (SIGTERM): it drops the sockets, and with them every word about our addresses;
-//! 2. news: addresses that are ours or no longer, other links. What is lost falls silent before any other frame
-//!    is heard or sent, also before one that came earlier and waits;
+//! 1. the end (SIGTERM): it is told to the other speakers, and what is ours is answered for until another one does;
+//! 2. news: addresses that are ours or no longer, other links, keys, the health of this node and of others. What is lost
+//!    falls silent before any other frame is heard or sent, also before one that came earlier and waits;
 //! 3. received frames, those that are there on one link, at most `BURST`; each is answered at once;
 //! 4. more that is due;
-//! 5. the timer: the next announcement, or the next try of a socket.
+//! 5. the timer: the next hello or announcement, or the next try of a socket.
 
 mod ports;
 
@@ -17,7 +17,11 @@ use std::io;
 use std::task::Poll;
 use std::time::Duration;
 
-use ferrolb_core::announce::{Announcer, Effect, Link, LinkIndex};
+use std::sync::Arc;
+
+use ferrolb_core::announce::{Link, LinkIndex};
+use ferrolb_core::hello_key::Keys;
+use ferrolb_core::speaker::{Config, Effect, Sent, Speaker};
 use ferrolb_runtime::Token;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +30,7 @@ use crate::cluster::News;
 use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::report::Report;
-use crate::socket::{Datalink, FRAME, Port};
+use crate::socket::{Datalink, HELLO_FRAME, Port};
 
 use ports::{Ports, is_passing};
 
@@ -38,56 +42,112 @@ const DUE: usize = 128;
 
 /// What the loop is made of.
 pub struct Parts<D> {
+    /// What the machine is told once.
+    pub config: Config,
     /// Where sockets come from.
     pub datalink: D,
-    /// What is ours, and no longer.
+    /// What the API says.
     pub news: mpsc::UnboundedReceiver<News>,
     /// The links.
     pub links: watch::Receiver<Links>,
+    /// The keys of the hellos.
+    pub keys: watch::Receiver<Arc<Keys>>,
+    /// Whether traffic would end at this node.
+    pub unfit: watch::Receiver<bool>,
+    /// Whether this node is on its way out: what is ours goes to others when the program ends.
+    pub going: watch::Receiver<bool>,
+    /// What is found out for the machine.
+    pub findings: mpsc::UnboundedReceiver<Finding>,
+    /// What is to be found out.
+    pub questions: mpsc::UnboundedSender<AskedFor>,
     /// What is told of all this.
     pub report: Report,
     /// What is counted.
     pub metrics: Metrics,
-    /// How often what is announced is announced again, if at all.
-    pub refresh: Option<Duration>,
     /// Ready while each link has its socket.
     pub ready: Token,
-    /// The clock: the time since some fixed moment.
+    /// The clock: the time since some fixed moment, going on while the machine is suspended.
     pub clock: fn() -> Duration,
     /// The end.
     pub shutdown: CancellationToken,
 }
 
-/// Answers and announces until `shutdown`.
+/// Something that only others can find out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AskedFor {
+    /// Whether what the watches show is what the API server says now, after a pause.
+    View,
+    /// Whether the proxy of a node works, at this address.
+    Proxy(Arc<str>, std::net::IpAddr),
+}
+
+/// What was found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// What the watches show may be out of date, or not; found out by itself.
+    Stale(bool),
+    /// The answer to [`AskedFor::View`].
+    View {
+        /// Whether it is out of date.
+        stale: bool,
+    },
+    /// The proxy of this node does not work.
+    ProxyFailed(Arc<str>),
+}
+
+/// Answers and announces until `shutdown`, and until others do what is ours, for half a second at most.
 pub async fn run<D: Datalink>(parts: Parts<D>) {
-    let Parts { datalink, mut news, mut links, report, metrics, refresh, ready, clock, shutdown } = parts;
+    let Parts { config, datalink, mut news, mut links, mut keys, mut unfit, going, mut findings, .. } = parts;
+    let (report, metrics, ready, clock, shutdown) =
+        (parts.report, parts.metrics, parts.ready, parts.clock, parts.shutdown);
     let mut announcing = Announcing {
-        announcer: Announcer::new(refresh),
+        speaker: Speaker::new(config),
         ports: Ports::new(datalink),
         links: BTreeMap::new(),
         report,
         metrics,
         ready,
-        elected: false,
+        questions: parts.questions,
+        views: 0,
+        generation: 0,
         known: false,
+        elected: false,
         complete: false,
     };
     // What was sent before this task began to listen is news too.
     links.mark_changed();
+    keys.mark_changed();
+    unfit.mark_changed();
+    let mut ending = false;
     loop {
-        let more = announcing.act(clock());
+        let more = announcing.act(clock);
         announcing.retry(clock());
         announcing.tell_complete(more);
+        if ending && announcing.speaker.is_done(clock()) {
+            break;
+        }
         let wait = announcing.wait(clock());
         tokio::select! {
             biased;
-            () = shutdown.cancelled() => break,
+            () = shutdown.cancelled(), if !ending => {
+                ending = true;
+                announcing.speaker.end(!*going.borrow(), clock());
+            }
             Some(news) = news.recv() => announcing.handle_news(news, clock()),
             Ok(()) = links.changed() => {
                 let links = links.borrow_and_update().clone();
                 announcing.handle_links(links, clock());
             }
-            (link, result) = announcing.receive() => announcing.handle_received(link, result, clock()),
+            Ok(()) = keys.changed() => {
+                let keys = keys.borrow_and_update().clone();
+                announcing.speaker.set_keys(keys, clock());
+            }
+            Ok(()) = unfit.changed() => {
+                let unfit = *unfit.borrow_and_update();
+                announcing.speaker.set_unfit(unfit, clock());
+            }
+            Some(finding) = findings.recv() => announcing.handle_finding(finding, clock()),
+            (link, result) = announcing.receive(clock) => announcing.handle_received(link, result, clock()),
             // Through the scheduler, so that a backlog does not keep SIGTERM, which shares this task, from being seen.
             () = tokio::task::yield_now(), if more => {}
             // What is due is done at the top of the loop.
@@ -98,12 +158,17 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
 }
 
 struct Announcing<D: Datalink> {
-    announcer: Announcer,
+    speaker: Speaker,
     ports: Ports<D>,
     report: Report,
     links: BTreeMap<LinkIndex, Link>,
     metrics: Metrics,
     ready: Token,
+    questions: mpsc::UnboundedSender<AskedFor>,
+    /// How many answers about the view are awaited.
+    views: u32,
+    /// The speaker's, when it was last looked for addresses without a link.
+    generation: u64,
     /// Whether the election was held.
     elected: bool,
     /// Whether the links are known.
@@ -127,10 +192,24 @@ impl<D: Datalink> Announcing<D> {
             let lost = self.ports.narrow(cover);
             lost.into_iter().for_each(|(link, error)| self.handle_received(link, Err(error), now));
         }
-        for change in news.changes {
-            let interfaces = change.ours.as_ref().ok().map(|ours| ours.interfaces.clone());
-            self.announcer.desire(change.address, interfaces, now);
-            self.report.changed(change, &self.announcer);
+        self.speaker.handle_news(news.roster, &news.changes, now);
+        for change in &news.changes {
+            self.report.changed(change, &self.speaker);
+        }
+    }
+
+    fn handle_finding(&mut self, finding: Finding, now: Duration) {
+        match finding {
+            // After a pause only an answer that was asked for after it counts.
+            Finding::Stale(stale) if self.views == 0 => self.speaker.set_stale(stale, now),
+            Finding::Stale(_) => {}
+            Finding::View { stale } => {
+                self.views = self.views.saturating_sub(1);
+                if self.views == 0 {
+                    self.speaker.set_stale(stale, now);
+                }
+            }
+            Finding::ProxyFailed(node) => self.speaker.proxy_failed(&node, now),
         }
     }
 
@@ -139,16 +218,21 @@ impl<D: Datalink> Announcing<D> {
         self.known = true;
         self.links = links;
         self.ports.reconcile(&self.links, now);
-        self.announcer.handle_links(self.ports.usable(&self.links), now);
+        self.speaker.handle_links(self.ports.usable(&self.links), now);
         self.tell_readiness();
     }
 
     /// Does what is due, but not more than `DUE` steps; whether there may be more.
-    fn act(&mut self, now: Duration) -> bool {
+    fn act(&mut self, clock: fn() -> Duration) -> bool {
         for _ in 0..DUE {
-            match self.announcer.next_effect(now) {
-                Some(Effect::Send { link, address, frame }) => match self.ports.send(link, &frame) {
-                    Ok(()) => self.metrics.announced(address),
+            // Anew each time: a program that was stopped here must not say what it was about to say.
+            let now = clock();
+            match self.speaker.next_effect(now) {
+                Some(Effect::Send { link, frame, what }) => match self.ports.send(link, &frame) {
+                    Ok(()) => match what {
+                        Sent::Announcement(address) => self.metrics.announced(address),
+                        what => self.metrics.said(what),
+                    },
                     Err(error) => self.not_sent(link, error, now),
                 },
                 Some(Effect::Join(link, group)) => {
@@ -162,12 +246,39 @@ impl<D: Datalink> Announcing<D> {
                 Some(Effect::Announcing { address, links }) => {
                     let name = |link| self.links.get(link).map(|link: &Link| link.name.as_str());
                     let names = links.iter().filter_map(name).collect();
-                    self.report.announcing(address, &names);
+                    self.report.announcing(address, &names, &self.speaker);
                 }
-                None => return false,
+                Some(Effect::Drain) => {
+                    tracing::info!("this speaker stood still for a while; what came in meanwhile is thrown away");
+                    self.ports.drain();
+                }
+                Some(Effect::CheckView) => {
+                    self.views += 1;
+                    let _ = self.questions.send(AskedFor::View);
+                }
+                Some(Effect::AskProxy { node, address }) => {
+                    let _ = self.questions.send(AskedFor::Proxy(node, address));
+                }
+                None => {
+                    self.look_around();
+                    return false;
+                }
             }
         }
         true
+    }
+
+    /// Who counts may have changed, and with that, for whom a link is missing.
+    fn look_around(&mut self) {
+        let generation = self.speaker.generation();
+        if std::mem::replace(&mut self.generation, generation) == generation {
+            return;
+        }
+        let lacking = self.report.lacking();
+        for address in self.speaker.limited().chain(lacking).collect::<Vec<_>>() {
+            self.report.look_for_lack(address, &self.speaker);
+        }
+        self.metrics.peers(&self.speaker, &self.links);
     }
 
     /// The asker asks again and an announcement is repeated, so what the kernel does not take now (a full queue, a link
@@ -180,7 +291,7 @@ impl<D: Datalink> Announcing<D> {
 
     /// How long until something is due; `None` for ever.
     fn wait(&self, now: Duration) -> Option<Duration> {
-        let deadline = self.announcer.next_deadline().into_iter().chain(self.ports.retry()).min()?;
+        let deadline = self.speaker.next_deadline().into_iter().chain(self.ports.retry()).min()?;
         Some(deadline.saturating_sub(now))
     }
 
@@ -188,9 +299,9 @@ impl<D: Datalink> Announcing<D> {
     /// Links take turns, so that none keeps the others from being heard.
     ///
     /// May be dropped at any time: a frame that was taken was handled.
-    async fn receive(&mut self) -> (LinkIndex, io::Result<()>) {
-        let Announcing { ports, announcer, metrics, .. } = self;
-        let mut buffer = [0; FRAME];
+    async fn receive(&mut self, clock: fn() -> Duration) -> (LinkIndex, io::Result<()>) {
+        let Announcing { ports, speaker, metrics, .. } = self;
+        let mut buffer = [0; HELLO_FRAME];
         let (link, result) = poll_fn(|context| {
             for (link, port) in ports.in_turn() {
                 let mut handled = 0;
@@ -201,8 +312,9 @@ impl<D: Datalink> Announcing<D> {
                         Poll::Pending => break,
                     };
                     handled += 1;
-                    match announcer.handle_frame(link, &buffer[..length]) {
-                        Ok(answer) => {
+                    match speaker.handle_frame(link, &buffer[..length], clock()) {
+                        Ok(None) => {}
+                        Ok(Some(answer)) => {
                             let sent = port.send(&answer.frame);
                             metrics.requested(answer.address, sent.is_ok());
                             if let Err(error) = sent {
@@ -234,7 +346,7 @@ impl<D: Datalink> Announcing<D> {
         }
         tracing::info!(interface = self.name(link), %error, "socket lost; opening it again");
         self.ports.close(link, now);
-        self.announcer.handle_links(self.ports.usable(&self.links), now);
+        self.speaker.handle_links(self.ports.usable(&self.links), now);
         self.tell_readiness();
     }
 
@@ -243,7 +355,7 @@ impl<D: Datalink> Announcing<D> {
     fn retry(&mut self, now: Duration) {
         if self.ports.retry().is_some_and(|at| at <= now) {
             self.ports.reconcile(&self.links, now);
-            self.announcer.handle_links(self.ports.usable(&self.links), now);
+            self.speaker.handle_links(self.ports.usable(&self.links), now);
             self.tell_readiness();
         }
     }

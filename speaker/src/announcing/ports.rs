@@ -109,6 +109,11 @@ impl<D: Datalink> Ports<D> {
         port.send(frame)
     }
 
+    /// Throws away all that was received and not read.
+    pub(super) fn drain(&self) {
+        self.open.values().for_each(|(_, port)| port.drain());
+    }
+
     pub(super) fn join(&mut self, link: LinkIndex, group: Ipv6Addr) -> io::Result<()> {
         self.open.get_mut(&link).map_or(Ok(()), |(_, port)| port.join(group))
     }

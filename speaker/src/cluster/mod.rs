@@ -13,8 +13,10 @@
 mod endpoints;
 mod world;
 
+use std::sync::Arc;
+
 use ferrolb_core::announce::Cover;
-use ferrolb_core::election::Change;
+use ferrolb_core::election::{Change, Roster};
 use ferrolb_crds::view::{EndpointSlice, Node, Service, Trim};
 use ferrolb_crds::{ConfigurationState, IPAddressPool, L2Advertisement};
 use ferrolb_runtime::{Context, How, WATCH_SECONDS, Watch, watch_as};
@@ -30,10 +32,12 @@ pub use world::{Configuration, Input, World};
 /// The speakers' own states, among which are those of others.
 const SPEAKERS: &str = "metallb.io/component-type=speaker";
 
-/// What is different for this node.
+/// What the API says now and did not before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct News {
-    /// Its addresses.
+    /// The nodes, by number.
+    pub roster: Arc<Roster>,
+    /// Who may answer for which address.
     pub changes: Vec<Change>,
     /// The prefixes outside of which nothing concerns any speaker, where they changed.
     pub cover: Option<Cover>,
@@ -45,6 +49,8 @@ pub struct Outlets {
     pub news: mpsc::UnboundedSender<News>,
     /// What is wrong with objects, and which nodes there are.
     pub configuration: watch::Sender<Option<Configuration>>,
+    /// Whether this node is on its way out.
+    pub going: watch::Sender<bool>,
 }
 
 /// Starts the watches. Custom resources are read in our namespace only.
@@ -115,6 +121,7 @@ pub async fn follow(client: kube::Client, args: Args, outlets: Outlets, context:
     let _watches = watches(&client, &args, &context, &inputs);
     let mut world = World::new(args.node_name.clone());
     let mut known: Option<Cover> = None;
+    let mut roster: Option<Arc<Roster>> = None;
     loop {
         let Some(Some(input)) = context.shutdown.run_until_cancelled(queue.recv()).await else { return };
         world.handle(input);
@@ -125,9 +132,13 @@ pub async fn follow(client: kube::Client, args: Args, outlets: Outlets, context:
         let Some(changes) = world.update() else { continue };
         let now = world.cover();
         let cover = (known.as_ref() != Some(&now)).then(|| now.clone());
-        if !changes.is_empty() || cover.is_some() {
+        outlets.going.send_replace(world.is_going());
+        let nodes = world.roster();
+        let renamed = roster.as_ref().is_none_or(|roster| !Arc::ptr_eq(roster, &nodes));
+        if !changes.is_empty() || cover.is_some() || renamed {
             known = Some(now);
-            if outlets.news.send(News { changes, cover }).is_err() {
+            roster = Some(nodes.clone());
+            if outlets.news.send(News { roster: nodes, changes, cover }).is_err() {
                 return;
             }
         }

@@ -1,9 +1,10 @@
 //! The cluster as this speaker knows it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ferrolb_core::announce::Cover;
-use ferrolb_core::election::{Change, Contender, Elector, Node};
+use ferrolb_core::election::{Change, Contender, Elector, Node, Roster};
 use ferrolb_core::service::ServiceKey;
 use ferrolb_crds::view::Service;
 use ferrolb_crds::{ConfigurationState, IPAddressPool, L2Advertisement};
@@ -75,7 +76,7 @@ impl World {
     /// One of the speaker on `node`, that knows nothing yet.
     pub fn new(node: String) -> Self {
         World {
-            elector: Elector::new(node.clone()),
+            elector: Elector::default(),
             node,
             slices: Slices::default(),
             nodes: BTreeMap::new(),
@@ -184,7 +185,17 @@ impl World {
         self.elector.set_nodes(nodes.collect());
     }
 
-    /// What is different for this node; `None` while too little is known to say.
+    /// The nodes by number.
+    pub fn roster(&self) -> Arc<Roster> {
+        self.elector.roster().clone()
+    }
+
+    /// Whether this speaker's own node is on its way out.
+    pub fn is_going(&self) -> bool {
+        self.nodes.get(&self.node).is_some_and(|node| node.going)
+    }
+
+    /// What is different; `None` while too little is known to say.
     pub fn update(&mut self) -> Option<Vec<Change>> {
         if self.listed.len() < KINDS {
             return None;

@@ -10,17 +10,18 @@
 
 mod exclude;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ferrolb_core::announce::{Link, LinkIndex};
 use ferrolb_core::wire::Mac;
+use ferrolb_core::wire::hello::MOST_ADDRESSES;
 use futures::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::{MulticastGroup, new_connection, new_multicast_connection};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -87,7 +88,11 @@ async fn follow_once(
 ) -> Result<(), LinksError> {
     // Events first, then the list: what changes in between is then an event that waits.
     let (connection, _handle, mut events) =
-        new_multicast_connection(&[MulticastGroup::Link, MulticastGroup::Ipv6Ifaddr])?;
+        new_multicast_connection(&[
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+        ])?;
     let _events = Task(tokio::spawn(connection));
     let (connection, handle, _) = new_connection()?;
     let broken = CancellationToken::new();
@@ -95,9 +100,7 @@ async fn follow_once(
     loop {
         let list = async {
             let messages: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
-            let mut addresses = handle.address().get();
-            addresses.message_mut().header.family = AddressFamily::Inet6;
-            let addresses: Vec<AddressMessage> = addresses.execute().try_collect().await?;
+            let addresses: Vec<AddressMessage> = handle.address().get().execute().try_collect().await?;
             Ok::<_, rtnetlink::Error>((messages, addresses))
         };
         let (messages, addresses) =
@@ -106,8 +109,8 @@ async fn follow_once(
             // The list broke off with its connection: what is missing from it may well be there.
             return Err(LinksError::Closed);
         }
-        let with_ipv6 = with_ipv6(&addresses);
-        let usable = messages.iter().filter_map(|message| usable(message, excluded, &with_ipv6));
+        let addresses = by_link(&addresses);
+        let usable = messages.iter().filter_map(|message| usable(message, excluded, &addresses));
         let usable: BTreeMap<_, _> = usable.map(|(index, link)| (index, downs.add_to(index, link))).collect();
         if std::mem::take(failing) {
             tracing::info!("following the interfaces again");
@@ -190,7 +193,7 @@ impl Downs {
 fn usable(
     message: &LinkMessage,
     excluded: &Excluded,
-    with_ipv6: &BTreeSet<u32>,
+    addresses: &BTreeMap<u32, Vec<IpAddr>>,
 ) -> Option<(LinkIndex, Link)> {
     let flags = message.header.flags;
     let able = flags.contains(UP | LinkFlags::Broadcast)
@@ -208,18 +211,40 @@ fn usable(
     }
     let mac = mac.filter(|mac| mac.is_station())?;
     let index = message.header.index;
-    let ipv6 = with_ipv6.contains(&index);
-    Some((LinkIndex(index), Link { name: name.to_owned(), mac, ups, ipv6 }))
+    let addresses: Box<[IpAddr]> = addresses.get(&index).cloned().unwrap_or_default().into();
+    // A link-local address says that neighbour discovery takes place there (RFC 4861 section 4).
+    let ipv6 = addresses.iter().any(is_link_local);
+    Some((LinkIndex(index), Link { name: name.to_owned(), mac, ups, ipv6, addresses }))
 }
 
-/// The links that have an IPv6 link-local address: those on which neighbour discovery takes place (RFC 4861 section 4).
-fn with_ipv6(addresses: &[AddressMessage]) -> BTreeSet<u32> {
-    let local = |attribute: &AddressAttribute| matches!(attribute, AddressAttribute::Address(IpAddr::V6(six)) if six.is_unicast_link_local());
-    addresses
-        .iter()
-        .filter(|message| message.attributes.iter().any(local))
-        .map(|message| message.header.index)
-        .collect()
+/// The node's own addresses on each link, at most [`MOST_ADDRESSES`]: one of IPv4, the link-local one of IPv6, then more.
+/// Those that are still being probed or were found taken are nobody's (RFC 4862 section 5.4).
+fn by_link(messages: &[AddressMessage]) -> BTreeMap<u32, Vec<IpAddr>> {
+    let mut links: BTreeMap<u32, Vec<IpAddr>> = BTreeMap::new();
+    for message in messages {
+        let of = |attribute: &AddressAttribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        };
+        // On Ethernet the local address and the address are the same.
+        let address = message.attributes.iter().find_map(of);
+        links.entry(message.header.index).or_default().extend(address);
+    }
+    for addresses in links.values_mut() {
+        addresses.sort_by_key(|address| (address.is_ipv6() && !is_link_local(address), *address));
+        addresses.dedup();
+        let first = addresses.iter().position(IpAddr::is_ipv4);
+        let six = addresses.iter().position(is_link_local);
+        let front: Vec<IpAddr> = first.into_iter().chain(six).map(|at| addresses[at]).collect();
+        addresses.retain(|address| !front.contains(address));
+        addresses.splice(0..0, front);
+        addresses.truncate(MOST_ADDRESSES);
+    }
+    links
+}
+
+fn is_link_local(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(six) if six.is_unicast_link_local())
 }
 
 fn name(message: &LinkMessage) -> Option<&str> {

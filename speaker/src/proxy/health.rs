@@ -83,6 +83,12 @@ async fn ask_on(
     }
 }
 
+/// Whether the proxy at `address` answers that it does not work. One that cannot be reached, or is silent, says nothing:
+/// it may not listen there at all.
+pub(crate) async fn says_no(address: SocketAddr) -> bool {
+    matches!(ask(address, TIMING.limit).await, Err(Failure::Status(_)))
+}
+
 /// Asks at all addresses at once. One success is enough; of the failures, the first of those that say most is told.
 async fn ask_all(addresses: &[SocketAddr], limit: Duration) -> Result<(), Failure> {
     let answers = join_all(addresses.iter().map(|address| ask(*address, limit))).await;

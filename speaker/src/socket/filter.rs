@@ -5,7 +5,8 @@
 //! - it has no VLAN tag in its auxiliary data, or a priority tag only (VID 0). A tag that is still in the frame's bytes
 //!   makes another ethertype of it, which is not passed either;
 //! - it is an ARP request or reply; or a neighbour solicitation or advertisement right behind the IPv6 header;
-//! - its target or its sender lies in one of the prefixes given.
+//! - its target or its sender lies in one of the prefixes given; or it is an answer, sent to this station alone: of a
+//!   client that is asked back, or of another node's kernel.
 //!
 //! A flood for other addresses so costs some comparisons in the kernel and wakes nobody. Everything else about a
 //! frame is checked by the parsers in core.
@@ -13,7 +14,7 @@
 use ipnet::{Ipv4Net, Ipv6Net};
 use libc::sock_filter;
 
-use super::FRAME;
+use super::{FRAME, HELLO_FRAME};
 
 const ETHERTYPE: u32 = 12;
 const ARP_OPERATION: u32 = 20;
@@ -24,6 +25,7 @@ const IPV6_SOURCE: u32 = 22;
 const ICMPV6_TYPE: u32 = 54;
 const NDP_TARGET: u32 = 62;
 
+const ARP_REPLY: u32 = 2;
 const ICMPV6: u32 = 58;
 const SOLICITATION: u32 = 135;
 const ADVERTISEMENT: u32 = 136;
@@ -31,6 +33,7 @@ const ADVERTISEMENT: u32 = 136;
 /// The filter of the socket for ARP.
 pub fn arp(prefixes: &[Ipv4Net]) -> Vec<sock_filter> {
     let mut program = prologue(libc::PACKET_BROADCAST, libc::ETH_P_ARP);
+    program.extend(to_us(load(libc::BPF_H, ARP_OPERATION), ARP_REPLY));
     program.push(load(libc::BPF_H, ARP_OPERATION));
     // 1 and 2, and nothing between or around them.
     program.extend(unless(libc::BPF_JGE, 1));
@@ -49,6 +52,7 @@ pub fn ndp(prefixes: &[Ipv6Net]) -> Vec<sock_filter> {
     let mut program = prologue(libc::PACKET_MULTICAST, libc::ETH_P_IPV6);
     program.push(load(libc::BPF_B, IPV6_NEXT_HEADER));
     program.extend(unless(libc::BPF_JEQ, ICMPV6));
+    program.extend(to_us(load(libc::BPF_B, ICMPV6_TYPE), ADVERTISEMENT));
     program.push(load(libc::BPF_B, ICMPV6_TYPE));
     program.extend(unless(libc::BPF_JGE, SOLICITATION));
     program.extend([jump(libc::BPF_JGT, ADVERTISEMENT, 0, 1), give(0)]);
@@ -75,6 +79,25 @@ fn prologue(widest: u8, ethertype: i32) -> Vec<sock_filter> {
     program.push(load(libc::BPF_H, ETHERTYPE));
     program.extend(unless(libc::BPF_JEQ, ethertype as u32));
     program
+}
+
+/// The filter of the socket for hellos: all of that ethertype.
+pub fn hello() -> Vec<sock_filter> {
+    let mut program = prologue(libc::PACKET_MULTICAST, i32::from(ferrolb_core::wire::hello::ETHERTYPE));
+    program.push(give(HELLO_FRAME as u32));
+    program
+}
+
+/// Passes a frame to this station alone whose kind, as `kind` loads it, is this.
+fn to_us(kind: sock_filter, answer: u32) -> Vec<sock_filter> {
+    let packet_type = load(libc::BPF_W, (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32);
+    vec![
+        packet_type,
+        jump(libc::BPF_JEQ, u32::from(libc::PACKET_HOST), 0, 3),
+        kind,
+        jump(libc::BPF_JEQ, answer, 0, 1),
+        give(FRAME as u32),
+    ]
 }
 
 /// A word of the frame that has to be `value` under `mask`.

@@ -1,7 +1,8 @@
 //! The sockets that see and send frames on one link.
 //!
 //! ```text
-//!  Datalink::open ──► LinkSocket ─┬─ PacketSocket  ARP: ethertype 0x0806
+//!  Datalink::open ──► LinkSocket ─┬─ PacketSocket  hellos: ethertype 0x88b5, looked at first
+//!                                 ├─ PacketSocket  ARP: ethertype 0x0806
 //!                                 ├─ PacketSocket  NDP: ethertype 0x86dd, while any pool has IPv6 addresses
 //!                                 └─ Groups        the solicited-node groups that were joined
 //! ```
@@ -22,6 +23,7 @@ use std::net::Ipv6Addr;
 use std::task::{Context, Poll};
 
 use ferrolb_core::announce::{Cover, LinkIndex};
+use ferrolb_core::wire::hello;
 
 use groups::Groups;
 use packet::PacketSocket;
@@ -29,6 +31,9 @@ use packet::PacketSocket;
 /// The longest frame that is read: an ARP frame has 42 bytes, 60 with padding; a neighbour solicitation has 86, and more
 /// with options that nobody needs.
 pub const FRAME: usize = 512;
+
+/// The longest hello that is read, with its Ethernet header.
+pub const HELLO_FRAME: usize = 14 + ferrolb_core::wire::hello::MAX_PAYLOAD;
 
 /// Where frames come from and go to: a link, or in tests a pair of queues.
 pub trait Port {
@@ -43,6 +48,9 @@ pub trait Port {
     /// # Errors
     /// What the kernel reports: `ENOBUFS` when a queue is full, for example.
     fn send(&self, frame: &[u8]) -> io::Result<()>;
+
+    /// Throws away all that was received and not read.
+    fn drain(&self);
 
     /// From now on, only frames that concern these prefixes are received.
     ///
@@ -88,6 +96,7 @@ impl Datalink for PacketSockets {
 #[derive(Debug)]
 pub struct LinkSocket {
     link: LinkIndex,
+    hello: PacketSocket,
     arp: PacketSocket,
     /// Only while it is needed: it sees all IPv6 traffic of the node go past its filter.
     ndp: Option<PacketSocket>,
@@ -98,8 +107,11 @@ pub struct LinkSocket {
 
 impl LinkSocket {
     fn open(link: LinkIndex, cover: &Cover) -> io::Result<Self> {
+        let hello = PacketSocket::open(link, i32::from(hello::ETHERTYPE), &filter::hello())?;
+        hello.add_membership(link, hello::GROUP)?;
         Ok(LinkSocket {
             link,
+            hello,
             arp: PacketSocket::open(link, libc::ETH_P_ARP, &filter::arp(&cover.v4))?,
             ndp: ndp(link, cover)?,
             groups: Groups::new(link),
@@ -115,6 +127,10 @@ fn ndp(link: LinkIndex, cover: &Cover) -> io::Result<Option<PacketSocket>> {
 
 impl Port for LinkSocket {
     fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        // There are few of them, and none of the others is right if they are not known.
+        if let Poll::Ready(received) = self.hello.poll_receive(context, buffer) {
+            return Poll::Ready(received);
+        }
         let ndp_first = self.ndp_first.get();
         let order = if ndp_first {
             [self.ndp.as_ref(), Some(&self.arp)]
@@ -133,6 +149,12 @@ impl Port for LinkSocket {
     fn send(&self, frame: &[u8]) -> io::Result<()> {
         // A packet socket that is bound to a link sends whole frames of any type there.
         self.arp.send(frame)
+    }
+
+    fn drain(&self) {
+        self.hello.drain();
+        self.arp.drain();
+        self.ndp.iter().for_each(PacketSocket::drain);
     }
 
     fn narrow(&mut self, cover: &Cover) -> io::Result<()> {

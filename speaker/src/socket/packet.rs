@@ -55,6 +55,16 @@ impl PacketSocket {
         }
     }
 
+    /// Throws away what was received; at most as much as a socket can hold, so that a flood does not keep it here.
+    pub(super) fn drain(&self) {
+        let mut byte = [0];
+        for _ in 0..MOST_WAITING {
+            if io::Read::read(&mut self.fd.get_ref(), &mut byte).is_err() {
+                return;
+            }
+        }
+    }
+
     pub(super) fn send(&self, frame: &[u8]) -> io::Result<()> {
         self.fd.get_ref().send(frame).map(|_| ())
     }
@@ -94,6 +104,10 @@ impl PacketSocket {
         if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 }
+
+/// More frames than the kernel keeps for a socket by default (`net.core.rmem_default`, 208 KiB; a frame takes 768 bytes or
+/// more of it).
+const MOST_WAITING: usize = 4096;
 
 /// The filter in the socket's own words.
 fn program(filter: &[libc::sock_filter]) -> Vec<SockFilter> {
