@@ -301,7 +301,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ferrolb_core::election::Holder;
+    use ferrolb_core::election::{Holder, NodeId};
 
     fn shown(metrics: &Metrics) -> String {
         let (mut registry, mut text) = (Registry::default(), String::new());
@@ -314,8 +314,7 @@ mod tests {
     fn the_names_are_metallbs_and_series_vanish() {
         let (metrics, address) = (Metrics::new("node-1"), "10.0.0.1".parse().unwrap());
         let web = Holder { key: Arc::new(ServiceKey::new("shop", "web")), uid: "".into() };
-        let interfaces = ferrolb_core::election::Interfaces::All;
-        let web = Arc::new(Announcement { interfaces, services: vec![web], eligible: 1 });
+        let web = Arc::new(Contest::among([NodeId(0)], vec![web]));
         metrics.announcing(address, web.clone());
         metrics.requested(address, true);
         metrics.requested(address, false);

@@ -115,10 +115,16 @@ impl Contest {
         Some(Contest { order: ids.into(), places, services: services.into() })
     }
 
-    /// One for tests and simulations: these nodes in this order, on all links.
+    /// These nodes in this order, on all links.
     pub fn among(order: impl IntoIterator<Item = NodeId>, services: Vec<Holder>) -> Self {
         let order = order.into_iter().collect();
         Contest { order, places: Places::Alike(Interfaces::All), services: services.into() }
+    }
+
+    /// The same, on these links only.
+    #[must_use]
+    pub fn on(self, interfaces: Interfaces) -> Self {
+        Contest { places: Places::Alike(interfaces), ..self }
     }
 
     /// The nodes, best first: MetalLB's order.

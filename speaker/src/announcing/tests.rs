@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use ferrolb_core::announce::{ARP_ROUNDS, Cover, SPACING};
-use ferrolb_core::election::{Announcement, Change, Holder, Interfaces, Lost};
+use ferrolb_core::election::{Change, Contest, Holder, Interfaces, Roster};
+use ferrolb_core::peers::Timing;
 use ferrolb_core::service::ServiceKey;
 use ferrolb_core::wire::Mac;
 use ferrolb_core::wire::arp::{Host, Operation, Packet, announcement};
@@ -95,6 +96,10 @@ impl Port for FakePort {
         Ok(())
     }
 
+    fn drain(&self) {
+        self.0.0.borrow_mut().incoming.remove(&self.1);
+    }
+
     fn narrow(&mut self, cover: &Cover) -> io::Result<()> {
         self.0.0.borrow_mut().covers.insert(self.1, cover.clone());
         Ok(())
@@ -168,7 +173,18 @@ fn with_loop<F: Future<Output = ()>>(test: impl FnOnce(Rc<World>) -> F) {
         links: links_in,
         report: Report::new(world.metrics.clone(), standings),
         metrics: world.metrics.clone(),
-        refresh: None,
+        config: Config {
+            node: "node-1".into(),
+            epoch: 1,
+            timing: Timing::default(),
+            refresh: None,
+            stand_in_limit: Duration::from_secs(60),
+        },
+        keys: watch::channel(Arc::default()).1,
+        unfit: watch::channel(false).1,
+        going: watch::channel(false).1,
+        findings: mpsc::unbounded_channel().1,
+        questions: mpsc::unbounded_channel().0,
         ready: world.readiness.token("packet sockets"),
         clock,
         shutdown: world.shutdown.clone(),
@@ -189,7 +205,7 @@ async fn settle() {
 }
 
 fn link(name: &str, ups: u64) -> Link {
-    Link { name: name.into(), mac: NODE, ups, ipv6: true }
+    Link { name: name.into(), mac: NODE, ups, ipv6: true, addresses: [].into() }
 }
 
 fn lan() -> Links {
@@ -200,9 +216,20 @@ fn change(address: IpAddr, node: &str) -> Change {
     // Each address is that of a Service of its own.
     let name = if address == IpAddr::from(VIP) { "web".to_owned() } else { address.to_string() };
     let service = Holder { key: Arc::new(ServiceKey::new("shop", name)), uid: "".into() };
-    let announcement = Announcement { interfaces: Interfaces::All, services: vec![service], eligible: 3 };
-    let ours = if node == "node-1" { Ok(Arc::new(announcement)) } else { Err(Lost::To(node.to_owned())) };
-    Change { address, ours }
+    let other = if node == "node-1" { "node-2" } else { "node-1" };
+    let order = [node, other].map(|name| roster().id(name).unwrap());
+    Change { address, contest: Ok(Arc::new(Contest::among(order, vec![service]))) }
+}
+
+/// Two nodes, both Ready.
+fn roster() -> Arc<Roster> {
+    let node = |name: &str| ferrolb_core::election::Node {
+        name: name.to_owned(),
+        ready: true,
+        network_available: true,
+        ..ferrolb_core::election::Node::default()
+    };
+    Arc::new(Roster::default().follow(&[node("node-1"), node("node-2")]))
 }
 
 impl World {
@@ -225,7 +252,7 @@ impl World {
     }
 
     fn tell(&self, changes: Vec<Change>) {
-        self.news.send(News { changes, cover: None }).unwrap();
+        self.news.send(News { roster: roster(), changes, cover: None }).unwrap();
     }
 
     fn elect(&self, node: &str) {
@@ -473,7 +500,11 @@ fn sockets_are_narrowed_and_groups_joined() {
         let cover = Cover::of(&["10.0.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()]);
         world
             .news
-            .send(News { changes: vec![change(six.into(), "node-1")], cover: Some(cover.clone()) })
+            .send(News {
+                roster: roster(),
+                changes: vec![change(six.into(), "node-1")],
+                cover: Some(cover.clone()),
+            })
             .unwrap();
         settle().await;
         assert_eq!(world.network.0.borrow().covers[&LAN], cover);
@@ -519,7 +550,7 @@ fn how_a_service_stands_is_told_as_it_changes() {
         let limited = |names: &[&str]| {
             let mut change = change(VIP.into(), "node-1");
             let names = names.iter().map(|name| (*name).to_owned()).collect();
-            Arc::make_mut(change.ours.as_mut().unwrap()).interfaces = Interfaces::Only(names);
+            change.contest = change.contest.map(|c| Arc::new((*c).clone().on(Interfaces::Only(names))));
             vec![change]
         };
         world.tell(limited(&["dsl", "lan"]));

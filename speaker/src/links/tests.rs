@@ -22,8 +22,8 @@ fn excluded() -> Excluded {
 
 #[test]
 fn a_usable_link_is_read() {
-    let link = Link { name: "lan".into(), mac: Mac(MAC), ups: 3, ipv6: false };
-    assert_eq!(usable(&message(), &excluded(), &BTreeSet::new()), Some((LinkIndex(7), link)));
+    let link = Link { name: "lan".into(), mac: Mac(MAC), ups: 3, ipv6: false, addresses: [].into() };
+    assert_eq!(usable(&message(), &excluded(), &BTreeMap::new()), Some((LinkIndex(7), link)));
 }
 
 #[test]
@@ -34,9 +34,23 @@ fn a_link_has_ipv6_once_it_has_a_link_local_address() {
         message.attributes = vec![AddressAttribute::Address(text.parse().unwrap())];
         message
     };
-    let found = with_ipv6(&[address(7, "fe80::1"), address(8, "fd00::1"), address(9, "10.0.0.1")]);
-    assert_eq!(found, [7].into());
-    assert!(usable(&message(), &excluded(), &found).unwrap().1.ipv6);
+    for (of_it, ipv6) in [("fe80::1", true), ("fd00::1", false), ("10.0.0.1", false)] {
+        let found = by_link(&[address(7, of_it), address(8, "fe80::2")]);
+        assert_eq!(usable(&message(), &excluded(), &found).unwrap().1.ipv6, ipv6, "{of_it}");
+    }
+}
+
+#[test]
+fn of_a_links_addresses_those_are_told_first_by_which_its_kernel_is_reached() {
+    let address = |text: &str| {
+        let mut message = AddressMessage::default();
+        message.header.index = 7;
+        message.attributes = vec![AddressAttribute::Address(text.parse().unwrap())];
+        message
+    };
+    let all = ["fd00::2", "10.0.0.2", "fe80::1", "10.0.0.1", "fd00::1", "10.0.0.1"].map(address);
+    let words: Vec<String> = by_link(&all)[&7].iter().map(ToString::to_string).collect();
+    assert_eq!(words, ["10.0.0.1", "fe80::1", "10.0.0.2", "fd00::1"]);
 }
 
 #[test]
@@ -58,7 +72,7 @@ fn arp_8_each_thing_that_makes_a_link_unusable() {
     for (what, break_it) in breaks {
         let mut message = message();
         break_it(&mut message);
-        assert_eq!(usable(&message, &excluded(), &BTreeSet::new()), None, "{what}");
+        assert_eq!(usable(&message, &excluded(), &BTreeMap::new()), None, "{what}");
     }
 }
 
@@ -68,7 +82,7 @@ fn a_link_that_was_reported_gone_counts_as_come_up_again() {
     let event =
         |message: &LinkMessage| NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message.clone()));
     let ups = |downs: &Downs| {
-        let (index, link) = usable(&message(), &excluded(), &BTreeSet::new()).unwrap();
+        let (index, link) = usable(&message(), &excluded(), &BTreeMap::new()).unwrap();
         downs.add_to(index, link).ups
     };
     downs.count(&event(&message()), &excluded());

@@ -6,8 +6,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ferrolb_core::announce::{Cover, LinkIndex};
-use ferrolb_core::election::{Announcement, Change, Holder as Service, Interfaces, Lost};
+use ferrolb_core::election::{Change, Contest, Holder as Service, Roster};
+use ferrolb_core::peers::Timing;
 use ferrolb_core::service::ServiceKey;
+use ferrolb_core::speaker::Config;
 use ferrolb_core::wire::Mac;
 use ferrolb_core::wire::arp::{Host, Operation, Packet, announcement};
 use ferrolb_runtime::Readiness;
@@ -99,11 +101,24 @@ impl Node {
 
 pub(crate) fn news(owner: &str) -> News {
     let service = Service { key: Arc::new(ServiceKey::new("shop", "web")), uid: "".into() };
-    let announcement = Announcement { interfaces: Interfaces::All, services: vec![service], eligible: 2 };
-    let ours = if owner == "node-1" { Ok(Arc::new(announcement)) } else { Err(Lost::To(owner.to_owned())) };
-    let changes = [VIP.into(), VIP6.into()].map(|address| Change { address, ours: ours.clone() });
+    let roster = roster();
+    let other = if owner == "node-1" { "node-2" } else { "node-1" };
+    let order = [owner, other].map(|name| roster.id(name).unwrap());
+    let contest = Ok(Arc::new(Contest::among(order, vec![service])));
+    let changes = [VIP.into(), VIP6.into()].map(|address| Change { address, contest: contest.clone() });
     let cover = Cover::of(&["10.9.0.0/28".parse().unwrap(), "fd09::/120".parse().unwrap()]);
-    News { changes: changes.into(), cover: Some(cover) }
+    News { roster, changes: changes.into(), cover: Some(cover) }
+}
+
+/// Two nodes, both Ready.
+fn roster() -> Arc<Roster> {
+    let node = |name: &str| ferrolb_core::election::Node {
+        name: name.to_owned(),
+        ready: true,
+        network_available: true,
+        ..ferrolb_core::election::Node::default()
+    };
+    Arc::new(Roster::default().follow(&[node("node-1"), node("node-2")]))
 }
 
 pub(crate) fn shown(metrics: &Metrics) -> String {
@@ -145,7 +160,18 @@ pub(crate) async fn node(
         links,
         report: Report::new(metrics.clone(), standings),
         metrics: metrics.clone(),
-        refresh: None,
+        config: Config {
+            node: "node-1".into(),
+            epoch: 1,
+            timing: Timing::default(),
+            refresh: None,
+            stand_in_limit: Duration::from_secs(60),
+        },
+        keys: watch::channel(Arc::default()).1,
+        unfit: watch::channel(false).1,
+        going: watch::channel(false).1,
+        findings: tokio::sync::mpsc::unbounded_channel().1,
+        questions: tokio::sync::mpsc::unbounded_channel().0,
         ready: readiness.token("packet sockets"),
         clock: ferrolb_runtime::now,
         shutdown: shutdown.clone(),
