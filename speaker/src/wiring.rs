@@ -124,3 +124,35 @@ fn about_node(node: &str, note: String) -> Note {
         note,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Announced;
+    use ferrolb_core::service::ServiceKey;
+
+    #[tokio::test]
+    async fn what_is_told_of_single_services_is_put_on_the_board() {
+        let (tell, told) = mpsc::unbounded_channel();
+        let board = Arc::<Board>::default();
+        let key = |name: &str| Arc::new(ServiceKey::new("shop", name));
+        let links = Arc::new(["lan".to_owned()].into());
+        let stands = |name: &str, state| {
+            let service = Holder { key: key(name), uid: format!("uid of {name}").into() };
+            tell.send(Told::Of(Standing { service, state })).unwrap();
+        };
+        stands("web", Some(Announced::On(Arc::clone(&links))));
+        stands("db", Some(Announced::Lacks(links.clone())));
+        stands("old", Some(Announced::On(links.clone())));
+        stands("old", None);
+        assert!(!board.is_complete());
+        tell.send(Told::All).unwrap();
+        drop(tell);
+        feed(told, board.clone()).await;
+        assert!(board.is_complete());
+        assert_eq!(board.announced(&key("web")), Some(links));
+        assert_eq!((board.announced(&key("db")), board.announced(&key("old"))), (None, None));
+        let uids: Vec<_> = board.take().into_iter().map(|change| change.uid.to_string()).collect();
+        assert_eq!(uids, ["uid of db", "uid of old", "uid of web"]);
+    }
+}
