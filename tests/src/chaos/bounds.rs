@@ -19,8 +19,8 @@ const UNNOTICED: Duration = Duration::from_secs(5);
 /// A stopped speaker is ended by its liveness probe: three times 10 s, 5 s to end, and a start.
 const LIVENESS: Duration = Duration::from_secs(60);
 
-/// The least share of questions answered and of connections that come about, while frames are lost: a question needs two
-/// frames to get through, a handshake four, each of two ways.
+/// The least share of connections that come about while frames are lost: a handshake needs several to get through, to
+/// the owner and from it to the pod and back.
 pub const SHARE_WITH_LOSS: f64 = 0.5;
 
 /// For how long nobody may answer while all speakers are replaced: the kubelet ends the owner's speaker, and starts

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! - [`Balancer`]: who announces. - [`Stage`]: an address in a cluster, and the way back to a good state. - [`Watch`]:
-//!   eyes on the address. - [`Fault`]: what goes wrong, and [`plan`], lists of it by seed. - [`run`]: does a list and
+//!   eyes on the address. - [`Fault`]: what goes wrong, and [`plan`], lists of it by seed. - [`run()`]: does a list and
 //!   judges. - [`bounds`]: how soon the address must work.
 
 pub mod balancer;

@@ -71,7 +71,7 @@ impl Watch {
         })
     }
 
-    /// The node that alone answered each question of the last `span`, while each new connection came about.
+    /// The node that alone answered in the last `span`, without a silence, while each new connection came about.
     ///
     /// # Errors
     /// How things stand, while it is not so.
@@ -79,8 +79,7 @@ impl Watch {
         self.mostly_for(span, 1.0)
     }
 
-    /// The node that alone answered at least this share of the questions of the last `span`, while the same share of new
-    /// connections came about.
+    /// The same, when at least this share of the new connections came about.
     ///
     /// # Errors
     /// How things stand, while it is not so.
@@ -89,8 +88,7 @@ impl Watch {
         let verdict = self.verdict_since(from);
         // A machine that is busy asks more seldom.
         let least = span.as_millis() / Prober::EVERY.as_millis() / 2;
-        let least = usize::try_from(least).unwrap_or_default();
-        let owner = verdict.calm_since(from, least, share).map(str::to_owned);
+        let owner = verdict.calm(usize::try_from(least).unwrap_or_default()).map(str::to_owned);
         let owner = owner.ok_or_else(|| verdict.to_string())?;
         let gap = self.connector.so_far().gap(from);
         // The latest attempts may be under way still.

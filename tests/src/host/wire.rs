@@ -16,8 +16,8 @@ use nix::sys::time::{TimeSpec, TimeVal, TimeValLike};
 
 use super::{Frame, Mac};
 
-/// What the kernel may hold for us while we do not run.
-const BUFFER: usize = 8 << 20;
+/// What the kernel may hold for us while we do not run: on a busy machine a second of all frames of a cluster.
+const BUFFER: usize = 64 << 20;
 
 /// The kind of packet that a packet socket gives for what this host sends (packet(7)).
 const OUTGOING: u8 = 4;

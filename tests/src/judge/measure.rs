@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::verdict::{Role, role};
-use super::{Owner, Seen, Verdict};
+use super::{Seen, Verdict};
 use crate::bench::report::percentile;
 use crate::host::Mac;
 use crate::lab::network::Network;
@@ -79,20 +79,20 @@ impl Verdict {
         self.holders().len().saturating_sub(1)
     }
 
-    /// The host that alone answered the questions since `from`, if at least `least` were asked and it answered at least
-    /// this share of them. Questions of the last moment may still be under way, and do not count.
-    pub fn calm_since(&self, from: Duration, least: usize, share: f64) -> Option<&str> {
-        /// What an answer may take here.
-        const UNDER_WAY: Duration = Duration::from_millis(50);
-        let end = self.questions.last()?.at.saturating_sub(UNDER_WAY);
-        let asked: Vec<_> =
-            self.questions.iter().filter(|question| (from..=end).contains(&question.at)).collect();
-        let answered = asked.iter().filter(|question| !question.answers.is_empty()).count();
-        let owners: BTreeSet<&Owner> =
-            asked.iter().flat_map(|question| &question.answers).map(|(_, owner)| owner).collect();
-        let one = if owners.len() == 1 { owners.first() } else { None };
-        let enough = asked.len() >= least && answered as f64 >= asked.len() as f64 * share;
-        one.filter(|_| enough).map(|owner| owner.host.as_str())
+    /// The host that alone answered, if at least `least` questions were asked and no silence was longer than a busy machine
+    /// makes one. A single question that goes unanswered is none: a frame may be lost, and an answer that comes after
+    /// the next question counts as that one's.
+    pub fn calm(&self, least: usize) -> Option<&str> {
+        /// Twenty questions.
+        const BUSY: Duration = Duration::from_millis(100);
+        let owners = self.owners();
+        let [one] = owners.as_slice() else { return None };
+        let enough = self.questions.len() >= least && self.longest_silence <= BUSY;
+        self.questions
+            .iter()
+            .flat_map(|question| &question.answers)
+            .find(|(_, owner)| enough && owner == one)
+            .map(|(_, owner)| owner.host.as_str())
     }
 }
 

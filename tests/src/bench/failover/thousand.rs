@@ -34,8 +34,8 @@ const SLOW: Duration = Duration::from_secs(1);
 /// And in this time once the first was taken over, until it is answered: the error of the times of the answers.
 const FAST: Duration = Duration::from_millis(50);
 
-/// How long anything may take, in seconds.
-const PATIENCE: u64 = 180;
+/// How long anything may take, in seconds. MetalLB gives 31 addresses a second on an idle machine of two cores.
+const PATIENCE: u64 = 600;
 
 /// What was seen in one trial, from the moment of the fault on.
 struct Spread {

@@ -97,6 +97,10 @@ pub(super) async fn trial(stage: &Stage, case: Case) -> Result<Vec<Step>, LabErr
         }
         Case::Drain => {
             let drained = observe(stage, async || shut_down(stage, &owner).await).await;
+            if drained.is_err() {
+                // It may have failed half way, with the kubelet stopped; a node that is off already stays off.
+                let _ = stage.power_off(&owner);
+            }
             stage.power_on(&owner).await?;
             stage.kubectl(&["uncordon", &owner])?;
             steps.push(("drain with shutdown", drained?));
