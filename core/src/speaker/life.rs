@@ -113,7 +113,9 @@ impl Speaker {
         match self.life {
             Life::Running => false,
             Life::Ending { until, .. } => {
+                let alone = self.keys.is_empty() || self.links.values().all(|segment| !segment.peers.any());
                 until <= now
+                    || alone
                     || self.hello_sent.is_some_and(|sent| sent + LAST_WORDS >= until)
                         && self.links.values().all(|segment| segment.own.is_silent())
             }
