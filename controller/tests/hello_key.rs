@@ -8,7 +8,7 @@ use std::time::Duration;
 use ferrolb_controller::hello_key::{ENTRY, Found, LOOK, NAME, ensure, keep, make};
 use ferrolb_controller::run::run_with;
 use ferrolb_controller::{Settings, lease};
-use ferrolb_core::hello_key::Keys;
+use ferrolb_core::hello_key::{Key, Keys};
 use ferrolb_crds::{ConfigurationState, IPAddressPool};
 use ferrolb_fake_api::{ApiServer, Fault, Lost, On, Verb, Weather};
 use ferrolb_runtime::{Context, Events};
@@ -63,7 +63,7 @@ async fn it_is_made_where_there_is_none() {
     let Ok(Found::Made(id)) = ensure(&api.client(), SYSTEM).await else { panic!("{:?}", secret(&api)) };
     let made = secret(&api).expect("it was made");
     let keys = keys(&made);
-    assert_eq!((keys.ids().collect::<Vec<_>>(), keys.current().map(|key| key.id())), (vec![id], Some(id)));
+    assert_eq!((keys.ids().collect::<Vec<_>>(), keys.current().map(Key::id)), (vec![id], Some(id)));
     assert_eq!(
         made.data.iter().flatten().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
         ["current", ENTRY]

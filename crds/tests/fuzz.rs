@@ -259,7 +259,7 @@ fn hellos() -> Vec<Vec<u8>> {
         epoch: 7,
         sequence: 9,
     };
-    let (own, other) = (IpAddr::from([10, 0, 0, 1]), "fd00::1".parse().unwrap());
+    let (own, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]));
     let claimed: BTreeMap<IpAddr, Voice> = [(own, Voice::Own), (other, Voice::StandIn)].into();
     let peers = (0..60).map(|peer| hello::Heard::new(hello::StationId(peer), peer, peer % 2 == 0));
     let beat = Hello {
@@ -281,7 +281,7 @@ fn hellos() -> Vec<Vec<u8>> {
     bodies.extend(Claims::change(&claimed, &released).into_iter().map(Body::Claims));
     let built = bodies.into_iter().map(|body| {
         let message = Message { sender: sender.clone(), body };
-        let payload = hello::payload(&message, &wire::hello_key()).unwrap();
+        let payload = hello::payload(&message, &wire::hello_key()).expect("it fits");
         hello::frame(hello::GROUP, sender.mac, &payload)
     });
     built.collect()
@@ -323,7 +323,7 @@ fn any_frame_is_a_signed_hello_or_refused() {
     let right = hellos();
     let bare: Vec<Vec<u8>> = right.iter().map(|frame| frame[..frame.len() - 32].to_vec()).collect();
     let heard = |frame: &[u8]| {
-        let keys = ferrolb_core::hello_key::Keys::new(wire::hello_key(), []).unwrap();
+        let keys = ferrolb_core::hello_key::Keys::new(wire::hello_key(), []).expect("one key");
         hello::parse_frame(frame, &keys).is_ok()
     };
     assert!(right.iter().all(|frame| heard(frame)));
