@@ -115,7 +115,12 @@ const CLIENT: Mac = Mac([2, 0, 0, 0, 0xff, 1]);
 impl Cluster {
     pub(crate) fn new(seed: u64, machines: usize, timing: Timing) -> Self {
         let nodes: Vec<ApiNode> = (0..machines)
-            .map(|n| ApiNode { name: format!("node{n}"), ready: true, network_available: true, ..ApiNode::default() })
+            .map(|n| ApiNode {
+                name: format!("node{n}"),
+                ready: true,
+                network_available: true,
+                ..ApiNode::default()
+            })
             .collect();
         let machine = |n: usize| Machine {
             name: format!("node{n}"),
@@ -155,7 +160,8 @@ impl Cluster {
     }
 
     fn note(&mut self, what: String) {
-        self.log.push(format!("{:>10.3} ms  {what}", (self.now - Duration::from_secs(1000)).as_secs_f64() * 1e3));
+        self.log
+            .push(format!("{:>10.3} ms  {what}", (self.now - Duration::from_secs(1000)).as_secs_f64() * 1e3));
     }
 
     /// Starts the speaker of a machine.
@@ -317,7 +323,10 @@ impl Cluster {
                     }
                     self.tell(at);
                 }
-                Effect::AskProxy { .. } | Effect::Join(..) | Effect::Leave(..) | Effect::Announcing { .. } => {}
+                Effect::AskProxy { .. }
+                | Effect::Join(..)
+                | Effect::Leave(..)
+                | Effect::Announcing { .. } => {}
             }
         }
         if self.machines[at].speaker.as_ref().is_some_and(|speaker| speaker.is_done(self.now)) {
@@ -391,7 +400,8 @@ impl Cluster {
                     }
                     Happening::Asks(address) => {
                         if self.asked.contains(&address) {
-                            let question = arp::request(CLIENT, Ipv4Addr::new(10, 0, 0, 250), address).build();
+                            let question =
+                                arp::request(CLIENT, Ipv4Addr::new(10, 0, 0, 250), address).build();
                             self.send(None, &question);
                             self.schedule(self.now + ASKING, Happening::Asks(address));
                         }

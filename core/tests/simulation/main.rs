@@ -1,4 +1,6 @@
 //! A cluster in one thread and one seed: speakers, their kernels, a client, and a network that loses, delays and cuts.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod cluster;
 mod scenes;
