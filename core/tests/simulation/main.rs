@@ -2,5 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+mod clock;
 mod cluster;
 mod scenes;
+mod weather;
