@@ -288,7 +288,9 @@ impl Peers {
 
     /// A node that is stood in for does not serve any more: its proxy says so.
     pub fn fail(&mut self, node: &str, now: Duration) {
-        self.peers.retain(|_, peer| !(peer.away.is_some() && &*peer.node == node));
+        let failed = self.peers.iter().filter(|(_, peer)| peer.away.is_some() && &*peer.node == node);
+        let failed: Vec<StationId> = failed.map(|(station, _)| *station).collect();
+        failed.into_iter().for_each(|station| self.remove(station));
         self.tick(now);
     }
 
@@ -351,9 +353,16 @@ impl Peers {
         for station in gone {
             let away = self.peers.get(&station).is_some_and(|peer| peer.away.is_some());
             if away || !self.is_vouched(station, now) {
-                self.peers.remove(&station);
+                self.remove(station);
             }
         }
+    }
+
+    /// It is not there any more, and claims nothing: should it return, it is new, and only its claims of then count. Its
+    /// standing need not change by that, if it did not count before.
+    fn remove(&mut self, station: StationId) {
+        self.peers.remove(&station);
+        self.events.push(Event::Replaced(station, Vec::new()));
     }
 
     /// Whether somebody says now that it hears `station`, and that it is heard there. It need not hear us any more, as long as

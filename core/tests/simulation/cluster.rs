@@ -11,6 +11,7 @@ use ferrolb_core::hello_key::{Key, Keys};
 use ferrolb_core::peers::Timing;
 use ferrolb_core::speaker::{Config, Effect, Speaker};
 use ferrolb_core::wire::arp::{self, Operation};
+use ferrolb_core::wire::hello::{Body, Flags, State, parse_frame};
 use ferrolb_core::wire::{Mac, is_hello};
 
 pub(crate) use crate::clock::{Clock, Dice};
@@ -136,6 +137,8 @@ pub(crate) struct Cluster {
     pub(crate) faults: Vec<(usize, Fault)>,
     pub(crate) limit: Duration,
     pub(crate) log: Vec<String>,
+    /// Whether the log has what speakers say to each other.
+    pub(crate) trace: bool,
 }
 
 const CLIENT: Mac = Mac([2, 0, 0, 0, 0xff, 1]);
@@ -218,6 +221,7 @@ impl Cluster {
             faults: Vec::new(),
             limit: Duration::from_secs(60),
             log: Vec::new(),
+            trace: false,
         }
     }
 
@@ -454,6 +458,9 @@ impl Cluster {
             if self.is_faulty(sender, Fault::NoClaims) && frame[40] == 3 {
                 return;
             }
+            if self.trace {
+                self.overhear(sender, segment, frame);
+            }
             self.recorded.push_back((segment, frame.to_vec()));
             if self.recorded.len() > RECORDED {
                 self.recorded.pop_front();
@@ -497,6 +504,19 @@ impl Cluster {
                 let delay = self.delay();
                 self.schedule(self.now + delay, Happening::Reaches { segment, frame: frame.to_vec() });
             }
+        }
+    }
+
+    /// Notes what speakers say beside hellos.
+    fn overhear(&mut self, sender: usize, segment: usize, frame: &[u8]) {
+        let Ok(received) = parse_frame(frame, &keys(&[7, 8])) else { return };
+        match received.message.body {
+            Body::Claims(claims) => self.note(format!("{sender} on {segment}: {:?} {:?}", claims.kind, claims.entries)),
+            Body::Want { .. } => self.note(format!("{sender} on {segment} asks {} for its claims", received.destination)),
+            Body::Hello(hello) if hello.state != State::Active || hello.flags != Flags::default() => {
+                self.note(format!("{sender} on {segment}: {:?} {:?}", hello.state, hello.flags));
+            }
+            _ => {}
         }
     }
 
@@ -711,7 +731,7 @@ impl Cluster {
 
     /// Fails with the log.
     pub(crate) fn fail(&self, why: &str) -> ! {
-        let tail = self.log.len().saturating_sub(80);
+        let tail = self.log.len().saturating_sub(if self.trace { 4000 } else { 80 });
         panic!("{why}\n{}", self.log[tail..].join("\n"));
     }
 }

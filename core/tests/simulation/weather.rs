@@ -51,6 +51,16 @@ enum Gust {
     Replay(u64),
 }
 
+/// Who was stopped and went on.
+struct Waking {
+    who: usize,
+    /// When, and until when nothing else happened that could give it something.
+    woke: Duration,
+    until: Duration,
+    /// What it had lost by then.
+    lost: BTreeSet<(usize, Ipv4Addr)>,
+}
+
 /// One seed.
 struct Weather {
     seed: u64,
@@ -63,8 +73,7 @@ struct Weather {
     gusts: u32,
     /// Whom nobody heard since it started, perhaps: those who were alone.
     owners: BTreeMap<(usize, Ipv4Addr), usize>,
-    /// Who was stopped, when it went on, and what it had lost by then.
-    waking: Vec<(usize, Duration, BTreeSet<(usize, Ipv4Addr)>)>,
+    waking: Vec<Waking>,
     stopped: Vec<(usize, Duration)>,
 }
 
@@ -110,6 +119,7 @@ impl Weather {
             waking: Vec::new(),
             stopped: Vec::new(),
         };
+        weather.cluster.trace = number("FERROLB_SEED").is_some();
         let version = weather.version();
         weather.cluster.publish(version);
         weather
@@ -203,6 +213,18 @@ impl Weather {
             })
             .collect();
         let limits = &self.cluster.limits;
+        let mut machines = machines;
+        for (at, machine) in self.cluster.machines.iter().enumerate() {
+            let Some(speaker) = &machine.speaker else { continue };
+            for (link, peers) in speaker.peers() {
+                let standing = peers.iter().map(|(station, peer)| {
+                    let port = format!("{}/{}", peer.node, peer.interface);
+                    (port, peers.standings().get(&station))
+                });
+                let standing: Vec<_> = standing.collect();
+                machines.push(format!("  {at}/{link} paused {}: {standing:?} {:?}", speaker.is_paused(), speaker.owned(link)));
+            }
+        }
         self.cluster.fail(&format!("seed {}: {why}\n{}\n  {limits:?}", self.seed, machines.join("\n")))
     }
 
@@ -301,9 +323,9 @@ impl Weather {
                         self.fail(&format!("{address} on segment {segment}: {owners:?} since {since:?}"));
                     }
                 }
-                for (who, woke, lost) in &self.waking {
+                for Waking { who, woke, until, lost } in &self.waking {
                     let late = told.iter().find(|told| {
-                        let when = *woke + WAKING..*woke + ms(150);
+                        let when = *woke + WAKING..*until;
                         told.by == *who && told.owner == *who && when.contains(&told.at)
                     });
                     if let Some(late) = late.filter(|_| lost.contains(&(segment, address))) {
@@ -361,6 +383,8 @@ impl Weather {
 
     fn apply(&mut self, gust: &Gust) {
         self.gusts += 1;
+        let now = self.cluster.now;
+        self.waking.iter_mut().for_each(|waking| waking.until = waking.until.min(now));
         let count = self.cluster.machines.len();
         let cluster = &mut self.cluster;
         match gust {
@@ -445,7 +469,7 @@ impl Weather {
                         }
                     }
                 }
-                self.waking.push((who, woke, lost));
+                self.waking.push(Waking { who, woke, until: woke + ms(500), lost });
             }
             self.cluster.run(woke.saturating_sub(self.cluster.now));
         }
