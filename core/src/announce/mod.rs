@@ -35,8 +35,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::wire::arp::{self, Operation};
-use crate::wire::{hello, ndp};
 use crate::wire::{Mac, is_ndp};
+use crate::wire::{hello, ndp};
 
 pub use cover::{Cover, MOST_PREFIXES};
 use schedule::Schedule;
@@ -287,6 +287,7 @@ impl Announcer {
         }
         let Some(state) = self.links.get(&index) else { return };
         if fresh {
+            #[expect(clippy::disallowed_methods, reason = "they are sorted below")]
             let own = state.addresses.iter().filter(|(_, speak)| **speak == Speak::Own);
             let mut own: Vec<IpAddr> = own.map(|(address, _)| *address).collect();
             own.sort();
@@ -376,6 +377,7 @@ impl Announcer {
 
     /// How many addresses are answered for on behalf of nodes whose speakers are away, each link counted.
     pub fn standing_in(&self) -> usize {
+        #[expect(clippy::disallowed_methods, reason = "they are counted")]
         let speaks = self.links.values().flat_map(|state| state.addresses.values());
         speaks.filter(|speak| matches!(speak, Speak::For(_))).count()
     }

@@ -20,7 +20,7 @@ fn ms(milliseconds: u64) -> Duration {
 }
 
 fn link(name: &str, mac: Mac) -> Link {
-    Link { name: name.into(), mac, ups: 1, ipv6: true }
+    Link { name: name.into(), mac, ups: 1, ipv6: true, addresses: [].into() }
 }
 
 fn lan() -> BTreeMap<LinkIndex, Link> {
@@ -31,31 +31,40 @@ fn both() -> BTreeMap<LinkIndex, Link> {
     [(LAN, link("lan", NODE)), (WAN, link("wan", NODE_WAN))].into()
 }
 
-fn everywhere(addresses: &[Ipv4Addr]) -> BTreeMap<IpAddr, Interfaces> {
-    addresses.iter().map(|address| ((*address).into(), Interfaces::All)).collect()
+/// What is to be answered for, where and how.
+type Desired = BTreeMap<(LinkIndex, IpAddr), Speak>;
+
+/// These addresses, as our own, on these links.
+fn own<A: Into<IpAddr> + Copy>(links: &[LinkIndex], addresses: &[A]) -> Desired {
+    let on = |link: LinkIndex| addresses.iter().map(move |address| ((link, (*address).into()), Speak::Own));
+    links.iter().flat_map(|link| on(*link)).collect()
 }
 
-fn only(name: &str) -> Interfaces {
-    Interfaces::Only([name.to_owned()].into())
+/// The whole of what is desired, as its owner knows it.
+fn desire(announcer: &mut Announcer, desired: &Desired, now: Duration) {
+    let mut known = BTreeSet::new();
+    for (link, state) in &announcer.links {
+        #[expect(clippy::disallowed_methods, reason = "the set puts them in order")]
+        known.extend(state.addresses.keys().map(|address| (*link, *address)));
+    }
+    for (link, address) in known.into_iter().filter(|key| !desired.contains_key(key)) {
+        announcer.desire(link, address, None, now);
+    }
+    for ((link, address), speak) in desired {
+        announcer.desire(*link, *address, Some(*speak), now);
+    }
 }
 
-/// The whole set of addresses, as their owner knows it.
-fn desire(announcer: &mut Announcer, desired: &BTreeMap<IpAddr, Interfaces>, now: Duration) {
-    let gone: Vec<IpAddr> =
-        announcer.desired.keys().copied().filter(|address| !desired.contains_key(address)).collect();
-    for address in gone {
-        announcer.desire(address, None, now);
-    }
-    for (address, interfaces) in desired {
-        announcer.desire(*address, Some(interfaces.clone()), now);
-    }
+/// What comes of a frame.
+fn hear(announcer: &Announcer, link: LinkIndex, frame: &[u8]) -> Result<Answer, Ignored> {
+    announcer.answer(link, &Frame::parse(frame)?)
 }
 
 /// An announcer with these links and addresses whose announcements are over, and the time at which.
-fn settled(links: BTreeMap<LinkIndex, Link>, desired: BTreeMap<IpAddr, Interfaces>) -> (Announcer, Duration) {
+fn settled(links: BTreeMap<LinkIndex, Link>, desired: &Desired) -> (Announcer, Duration) {
     let mut announcer = Announcer::new(None);
     announcer.handle_links(links, ms(0));
-    desire(&mut announcer, &desired, ms(0));
+    desire(&mut announcer, desired, ms(0));
     let mut now = ms(0);
     loop {
         effects(&mut announcer, now);
@@ -100,7 +109,7 @@ fn arp_4_a_new_address_is_announced_in_both_forms_five_times() {
     announcer.handle_links(lan(), ms(0));
     assert_eq!((effects(&mut announcer, ms(0)), announcer.next_deadline()), (vec![], None));
 
-    desire(&mut announcer, &everywhere(&[ONE]), ms(1000));
+    desire(&mut announcer, &own(&[LAN], &[ONE]), ms(1000));
     let mut first = vec![announcing(ONE, &[LAN])];
     first.extend(announced(LAN, NODE, ONE));
     assert_eq!(effects(&mut announcer, ms(1000)), first);
@@ -114,29 +123,80 @@ fn arp_4_a_new_address_is_announced_in_both_forms_five_times() {
 
 #[test]
 fn unchanged_news_announces_nothing() {
-    let (mut announcer, now) = settled(both(), everywhere(&[ONE, TWO]));
-    desire(&mut announcer, &everywhere(&[ONE, TWO]), now);
+    let (mut announcer, now) = settled(both(), &own(&[LAN, WAN], &[ONE, TWO]));
+    desire(&mut announcer, &own(&[LAN, WAN], &[ONE, TWO]), now);
     announcer.handle_links(both(), now);
     assert_eq!((effects(&mut announcer, now), announcer.next_deadline()), (vec![], None));
-    // Nor does another address's change, or other words for the same links.
-    desire(&mut announcer, &[(ONE.into(), Interfaces::All)].into(), now);
+    // Nor does another address's change, or another name or address of the link.
+    desire(&mut announcer, &own(&[LAN, WAN], &[ONE]), now);
     assert_eq!(effects(&mut announcer, now), [announcing(TWO, &[])]);
-    desire(&mut announcer, &[(ONE.into(), only("lan").union(only("wan")))].into(), now);
+    let mut links = both();
+    let link = links.get_mut(&LAN).unwrap();
+    (link.name, link.addresses) = ("lan0".into(), ["10.0.0.77".parse().unwrap()].into());
+    announcer.handle_links(links, now);
     assert_eq!((effects(&mut announcer, now), announcer.next_deadline()), (vec![], None));
 }
 
 #[test]
-fn a_link_that_appears_is_announced_on_alone() {
-    let (mut announcer, now) = settled(lan(), everywhere(&[ONE]));
+fn what_is_desired_on_one_more_link_is_announced_there_alone() {
+    let (mut announcer, now) = settled(lan(), &own(&[LAN], &[ONE]));
+    // On a link that is not there nothing can be desired.
+    announcer.desire(WAN, ONE.into(), Some(Speak::Own), now);
+    assert_eq!((effects(&mut announcer, now), announcer.next_deadline()), (vec![], None));
     announcer.handle_links(both(), now);
+    assert_eq!((effects(&mut announcer, now), announcer.next_deadline()), (vec![], None));
+    desire(&mut announcer, &own(&[LAN, WAN], &[ONE]), now);
     let mut expected = vec![announcing(ONE, &[LAN, WAN])];
     expected.extend(announced(WAN, NODE_WAN, ONE));
     assert_eq!(effects(&mut announcer, now), expected);
 }
 
 #[test]
+fn what_is_ours_is_announced_once_more_from_the_first_round_when_that_is_asked_for() {
+    let (mut announcer, now) = settled(lan(), &own(&[LAN], &[ONE]));
+    announcer.announce(LAN, ONE.into(), now);
+    assert_eq!(effects(&mut announcer, now), announced(LAN, NODE, ONE));
+    assert_eq!(announcer.next_deadline(), Some(now + SPACING));
+    // What is not ours there is not.
+    announcer.announce(LAN, TWO.into(), now);
+    announcer.announce(WAN, ONE.into(), now);
+    assert_eq!(effects(&mut announcer, now), []);
+}
+
+#[test]
+fn a_stand_in_answers_as_the_absent_owner_and_announces_nothing() {
+    let absent = Mac([0x02, 0, 0, 0, 0, 0x55]);
+    let mut announcer = Announcer::new(None);
+    announcer.handle_links(both(), ms(0));
+    desire(&mut announcer, &[((LAN, ONE.into()), Speak::For(absent))].into(), ms(0));
+    assert_eq!(effects(&mut announcer, ms(0)), [announcing(ONE, &[])], "it is not ours");
+    assert_eq!((announcer.next_deadline(), announcer.standing_in()), (None, 1));
+    let told = hear(&announcer, LAN, &request(ONE).build()).unwrap();
+    let told = Packet::parse(&told.frame).unwrap();
+    assert_eq!((told.source, told.sender.mac, told.sender.ip), (NODE, absent, ONE), "no borrowed source");
+    assert_eq!(hear(&announcer, WAN, &request(ONE).build()), Err(Ignored::NotOurs));
+    // A link that comes up again has nothing of ours to announce.
+    let mut links = both();
+    links.get_mut(&LAN).unwrap().ups = 2;
+    announcer.handle_links(links, ms(50));
+    assert_eq!((effects(&mut announcer, ms(50)), announcer.next_deadline()), (vec![], None));
+
+    // The node dies: it is ours, and announced.
+    desire(&mut announcer, &own(&[LAN], &[ONE]), ms(100));
+    let mut expected = vec![announcing(ONE, &[LAN])];
+    expected.extend(announced(LAN, NODE, ONE));
+    assert_eq!(effects(&mut announcer, ms(100)), expected);
+    // And back, in the midst of the rounds: nothing more of it leaves.
+    announcer.announce(LAN, ONE.into(), ms(200));
+    assert_eq!(announcer.next_effect(ms(200)), announced(LAN, NODE, ONE).first().cloned());
+    desire(&mut announcer, &[((LAN, ONE.into()), Speak::For(absent))].into(), ms(200));
+    assert_eq!(effects(&mut announcer, ms(60_000)), [announcing(ONE, &[])]);
+    assert_eq!(announcer.next_deadline(), None);
+}
+
+#[test]
 fn arp_4_a_link_that_was_away_unseen_or_has_a_new_mac_is_announced_on_anew() {
-    let (mut announcer, now) = settled(both(), everywhere(&[ONE]));
+    let (mut announcer, now) = settled(both(), &own(&[LAN, WAN], &[ONE]));
     let mut links = both();
     links.get_mut(&LAN).unwrap().ups = 2;
     announcer.handle_links(links.clone(), now);
@@ -147,14 +207,14 @@ fn arp_4_a_link_that_was_away_unseen_or_has_a_new_mac_is_announced_on_anew() {
     announcer.handle_links(links, now + ms(500));
     assert_eq!(effects(&mut announcer, now + ms(500)), announced(WAN, other, ONE));
     // And answers carry it.
-    assert_eq!(announcer.handle_frame(WAN, &request(ONE).build()), answer(other, &request(ONE)));
+    assert_eq!(hear(&announcer, WAN, &request(ONE).build()), answer(other, &request(ONE)));
 }
 
 #[test]
 fn a_link_that_goes_takes_its_announcements_along() {
     let mut announcer = Announcer::new(None);
     announcer.handle_links(both(), ms(0));
-    desire(&mut announcer, &everywhere(&[ONE]), ms(0));
+    desire(&mut announcer, &own(&[LAN, WAN], &[ONE]), ms(0));
     effects(&mut announcer, ms(0));
     announcer.handle_links(lan(), ms(100));
     assert_eq!(effects(&mut announcer, ms(100)), [announcing(ONE, &[LAN])]);
@@ -165,44 +225,36 @@ fn a_link_that_goes_takes_its_announcements_along() {
 }
 
 #[test]
-fn interfaces_limit_both_announcing_and_answering() {
-    let desired = [(ONE.into(), only("wan")), (TWO.into(), only("gone"))];
-    let (mut announcer, now) = settled(both(), desired.into());
-    assert_eq!(announcer.links_of(ONE.into()), [WAN].into());
-    assert_eq!(announcer.links_of(TWO.into()), [].into());
-    assert_eq!(announcer.handle_frame(LAN, &request(ONE).build()), Err(Ignored::NotOurs));
-    assert_eq!(announcer.handle_frame(WAN, &request(TWO).build()), Err(Ignored::NotOurs));
-    assert_eq!(announcer.handle_frame(WAN, &request(ONE).build()), answer(NODE_WAN, &request(ONE)));
+fn an_address_is_answered_for_on_the_links_where_it_is_desired() {
+    let (mut announcer, now) = settled(both(), &own(&[WAN], &[ONE]));
+    assert_eq!((announcer.links_of(ONE.into()), announcer.links_of(TWO.into())), ([WAN].into(), [].into()));
+    assert_eq!(hear(&announcer, LAN, &request(ONE).build()), Err(Ignored::NotOurs));
+    assert_eq!(hear(&announcer, WAN, &request(TWO).build()), Err(Ignored::NotOurs));
+    assert_eq!(hear(&announcer, WAN, &request(ONE).build()), answer(NODE_WAN, &request(ONE)));
 
-    // The advertisement moves to the other link.
-    desire(&mut announcer, &[(ONE.into(), only("lan"))].into(), now);
+    // It moves to the other link.
+    desire(&mut announcer, &own(&[LAN], &[ONE]), now);
     let mut expected = vec![announcing(ONE, &[LAN])];
     expected.extend(announced(LAN, NODE, ONE));
     assert_eq!(effects(&mut announcer, now), expected);
-
-    // A link that is renamed is another one to `interfaces`.
-    let renamed = [(LAN, link("lan0", NODE)), (WAN, link("lan", NODE_WAN))];
-    announcer.handle_links(renamed.into(), now);
-    let mut expected = vec![announcing(ONE, &[WAN])];
-    expected.extend(announced(WAN, NODE_WAN, ONE));
-    assert_eq!(effects(&mut announcer, now), expected);
+    assert_eq!(hear(&announcer, WAN, &request(ONE).build()), Err(Ignored::NotOurs));
 }
 
 #[test]
 fn arp_5_nothing_leaves_for_an_address_that_was_taken_away() {
     let mut announcer = Announcer::new(None);
     announcer.handle_links(lan(), ms(0));
-    desire(&mut announcer, &everywhere(&[ONE, TWO]), ms(0));
+    desire(&mut announcer, &own(&[LAN], &[ONE, TWO]), ms(0));
     // Both are due, and one second form is built.
     assert_eq!(announcer.next_effect(ms(0)), Some(announcing(ONE, &[LAN])));
     assert_eq!(announcer.next_effect(ms(0)), Some(announcing(TWO, &[LAN])));
     assert_eq!(announcer.next_effect(ms(0)), announced(LAN, NODE, ONE).first().cloned());
-    assert_eq!(announcer.handle_frame(LAN, &request(ONE).build()), answer(NODE, &request(ONE)));
-    desire(&mut announcer, &everywhere(&[TWO]), ms(1));
+    assert_eq!(hear(&announcer, LAN, &request(ONE).build()), answer(NODE, &request(ONE)));
+    desire(&mut announcer, &own(&[LAN], &[TWO]), ms(1));
     let mut expected = vec![announcing(ONE, &[])];
     expected.extend(announced(LAN, NODE, TWO));
     assert_eq!(effects(&mut announcer, ms(1)), expected);
-    assert_eq!(announcer.handle_frame(LAN, &request(ONE).build()), Err(Ignored::NotOurs));
+    assert_eq!(hear(&announcer, LAN, &request(ONE).build()), Err(Ignored::NotOurs));
     assert_eq!(effects(&mut announcer, ms(60_000)), announced(LAN, NODE, TWO));
 }
 
@@ -210,7 +262,7 @@ fn arp_5_nothing_leaves_for_an_address_that_was_taken_away() {
 fn arp_3_a_frame_built_with_an_old_mac_does_not_leave() {
     let mut announcer = Announcer::new(None);
     announcer.handle_links(lan(), ms(0));
-    desire(&mut announcer, &everywhere(&[ONE]), ms(0));
+    desire(&mut announcer, &own(&[LAN], &[ONE]), ms(0));
     announcer.next_effect(ms(0)).unwrap();
     assert_eq!(announcer.next_effect(ms(0)), announced(LAN, NODE, ONE).first().cloned());
     announcer.handle_links([(LAN, link("lan", NODE_WAN))].into(), ms(1));
@@ -219,17 +271,17 @@ fn arp_3_a_frame_built_with_an_old_mac_does_not_leave() {
 
 #[test]
 fn arp_1_probes_and_unicast_requests_are_answered() {
-    let (announcer, _) = settled(lan(), everywhere(&[ONE]));
+    let (announcer, _) = settled(lan(), &own(&[LAN], &[ONE]));
     let probe = Packet { sender: Host { mac: CLIENT, ip: Ipv4Addr::UNSPECIFIED }, ..request(ONE) };
     let unicast = Packet { destination: NODE, ..request(ONE) };
     for asked in [probe, unicast] {
-        assert_eq!(announcer.handle_frame(LAN, &asked.build()), answer(NODE, &asked));
+        assert_eq!(hear(&announcer, LAN, &asked.build()), answer(NODE, &asked));
     }
 }
 
 #[test]
 fn arp_2_what_is_not_answered_says_why() {
-    let (announcer, _) = settled(both(), everywhere(&[ONE]));
+    let (announcer, _) = settled(both(), &own(&[LAN, WAN], &[ONE]));
     let own = Packet { source: NODE, sender: Host { mac: NODE, ip: ONE }, ..request(ONE) };
     let multicast = Mac([0x01, 0, 0x5e, 0, 0, 1]);
     let cases = [
@@ -246,19 +298,15 @@ fn arp_2_what_is_not_answered_says_why() {
         ),
     ];
     for (packet, why) in cases {
-        assert_eq!(announcer.handle_frame(LAN, &packet.build()), Err(why));
+        assert_eq!(hear(&announcer, LAN, &packet.build()), Err(why));
     }
-    assert_eq!(announcer.handle_frame(LAN, &[]), Err(Ignored::Refused(arp::Refusal::TooShort)));
-    assert_eq!(announcer.handle_frame(LinkIndex(9), &request(ONE).build()), Err(Ignored::UnknownLink));
+    assert_eq!(hear(&announcer, LAN, &[]), Err(Ignored::Refused(arp::Refusal::TooShort)));
+    assert_eq!(hear(&announcer, LinkIndex(9), &request(ONE).build()), Err(Ignored::UnknownLink));
 }
 
 const SIX: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
 /// In one solicited-node group with SIX.
 const TWIN: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 1, 0, 0, 0, 1);
-
-fn six(addresses: &[Ipv6Addr]) -> BTreeMap<IpAddr, Interfaces> {
-    addresses.iter().map(|address| ((*address).into(), Interfaces::All)).collect()
-}
 
 fn announced_six(link: LinkIndex, mac: Mac, address: Ipv6Addr) -> Effect {
     Effect::Send { link, address: address.into(), frame: ndp::announcement(mac, address).build() }
@@ -284,7 +332,7 @@ fn solicitation(target: Ipv6Addr) -> ndp::Solicitation {
 fn ndp_3_a_new_address_joins_its_group_and_is_announced_three_times() {
     let mut announcer = Announcer::new(None);
     announcer.handle_links(lan(), ms(0));
-    desire(&mut announcer, &six(&[SIX]), ms(0));
+    desire(&mut announcer, &own(&[LAN], &[SIX]), ms(0));
     let group = "ff02::1:ff00:1".parse().unwrap();
     let first = [Effect::Join(LAN, group), announcing_six(SIX, &[LAN]), announced_six(LAN, NODE, SIX)];
     assert_eq!(effects(&mut announcer, ms(0)), first);
@@ -297,10 +345,10 @@ fn ndp_3_a_new_address_joins_its_group_and_is_announced_three_times() {
 
 #[test]
 fn ndp_4_groups_are_counted_and_joined_again_on_returned_links() {
-    let (mut announcer, now) = settled(lan(), six(&[SIX]));
+    let (mut announcer, now) = settled(lan(), &own(&[LAN], &[SIX]));
     let group = ndp::solicited_node(SIX);
     assert_eq!(group, ndp::solicited_node(TWIN));
-    desire(&mut announcer, &six(&[SIX, TWIN]), now);
+    desire(&mut announcer, &own(&[LAN], &[SIX, TWIN]), now);
     let joined = effects(&mut announcer, now);
     assert!(!joined.iter().any(|effect| matches!(effect, Effect::Join(..))), "it is joined: {joined:?}");
 
@@ -310,45 +358,31 @@ fn ndp_4_groups_are_counted_and_joined_again_on_returned_links() {
     let rest = effects(&mut announcer, now);
     assert_eq!(rest, [announced_six(LAN, NODE, SIX), announced_six(LAN, NODE, TWIN)]);
 
-    desire(&mut announcer, &six(&[TWIN]), now);
+    desire(&mut announcer, &own(&[LAN], &[TWIN]), now);
     assert_eq!(effects(&mut announcer, now), [announcing_six(SIX, &[])]);
-    desire(&mut announcer, &six(&[]), now);
+    desire(&mut announcer, &Desired::new(), now);
     assert_eq!(effects(&mut announcer, now), [Effect::Leave(LAN, group), announcing_six(TWIN, &[])]);
 
     // A new link joins as well.
-    desire(&mut announcer, &six(&[SIX]), now);
+    desire(&mut announcer, &own(&[LAN], &[SIX]), now);
     effects(&mut announcer, now);
     announcer.handle_links([(LAN, up_again), (WAN, link("wan", NODE_WAN))].into(), now);
+    desire(&mut announcer, &own(&[LAN, WAN], &[SIX]), now);
     assert_eq!(announcer.next_effect(now), Some(Effect::Join(WAN, group)));
 }
 
 #[test]
-fn ipv6_is_announced_where_the_link_has_it() {
-    let without = Link { ipv6: false, ..link("lan", NODE) };
-    let (mut announcer, now) = settled([(LAN, without)].into(), six(&[SIX]));
-    assert_eq!(announcer.links_of(SIX.into()), [].into());
-    assert_eq!(announcer.handle_frame(LAN, &solicitation(SIX).build()), Err(Ignored::NotOurs));
-    announcer.handle_links(lan(), now);
-    let first = [
-        Effect::Join(LAN, ndp::solicited_node(SIX)),
-        announcing_six(SIX, &[LAN]),
-        announced_six(LAN, NODE, SIX),
-    ];
-    assert_eq!(effects(&mut announcer, now), first);
-}
-
-#[test]
 fn ndp_2_and_5_solicitations_duplicate_checks_and_neighbour_probes_are_answered() {
-    let (announcer, _) = settled(lan(), six(&[SIX]));
+    let (announcer, _) = settled(lan(), &own(&[LAN], &[SIX]));
     let usual = solicitation(SIX);
     let check = ndp::Solicitation { sender: Ipv6Addr::UNSPECIFIED, link_layer: None, ..usual };
     let probe = ndp::Solicitation { destination: NODE, recipient: SIX, ..usual };
     let short = ndp::Solicitation { link_layer: None, ..probe };
     for asked in [usual, check, probe, short] {
         let expected = Answer { address: SIX.into(), frame: asked.answer(NODE).build() };
-        assert_eq!(announcer.handle_frame(LAN, &asked.build()), Ok(expected), "{asked:?}");
+        assert_eq!(hear(&announcer, LAN, &asked.build()), Ok(expected), "{asked:?}");
     }
-    let told = ndp::Message::parse(&announcer.handle_frame(LAN, &check.build()).unwrap().frame).unwrap();
+    let told = ndp::Message::parse(&hear(&announcer, LAN, &check.build()).unwrap().frame).unwrap();
     let ndp::Message::Advertisement(told) = told else { panic!("{told:?}") };
     assert_eq!(
         (told.recipient, told.overrides),
@@ -359,7 +393,7 @@ fn ndp_2_and_5_solicitations_duplicate_checks_and_neighbour_probes_are_answered(
 
 #[test]
 fn ndp_1_what_is_not_answered_says_why() {
-    let (announcer, _) = settled(lan(), six(&[SIX]));
+    let (announcer, _) = settled(lan(), &own(&[LAN], &[SIX]));
     let usual = solicitation(SIX);
     let cases = [
         (ndp::Solicitation { destination: NODE_WAN, ..usual }, Ignored::NotForUs),
@@ -368,19 +402,20 @@ fn ndp_1_what_is_not_answered_says_why() {
         (solicitation(TWIN), Ignored::NotOurs),
     ];
     for (asked, why) in cases {
-        assert_eq!(announcer.handle_frame(LAN, &asked.build()), Err(why), "{asked:?}");
+        assert_eq!(hear(&announcer, LAN, &asked.build()), Err(why), "{asked:?}");
     }
     let told = ndp::announcement(CLIENT, SIX).build();
-    assert_eq!(announcer.handle_frame(LAN, &told), Err(Ignored::NotARequest));
+    assert_eq!(hear(&announcer, LAN, &told), Err(Ignored::NotARequest));
     let mut far = usual.build();
     far[21] = 254;
-    assert!(matches!(announcer.handle_frame(LAN, &far), Err(Ignored::RefusedNdp(_))), "hop limit");
+    assert!(matches!(hear(&announcer, LAN, &far), Err(Ignored::RefusedNdp(_))), "hop limit");
 }
 
 /// Anything that can happen to an announcer.
 #[derive(Clone, Debug)]
 enum Step {
-    Desire(BTreeMap<IpAddr, Interfaces>),
+    Desire(Desired),
+    Again(LinkIndex, IpAddr),
     Links(BTreeMap<LinkIndex, Link>),
     Frame(LinkIndex, Vec<u8>),
     Wait(u64),
@@ -398,9 +433,11 @@ fn any_address() -> impl Strategy<Value = IpAddr> {
     prop_oneof![any_four().prop_map(IpAddr::V4), any_six().prop_map(IpAddr::V6)]
 }
 
-fn any_interfaces() -> impl Strategy<Value = Interfaces> {
-    prop_oneof![Just(Interfaces::All), Just(only("lan")), Just(only("wan")), Just(only("gone"))]
+fn any_speak() -> impl Strategy<Value = Speak> {
+    prop_oneof![2 => Just(Speak::Own), 1 => Just(Speak::For(ABSENT))]
 }
+
+const ABSENT: Mac = Mac([0x02, 0, 0, 0, 0, 0x55]);
 
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let asked = |address| match address {
@@ -421,7 +458,7 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
 
 fn any_step() -> impl Strategy<Value = Step> {
     let index = prop::sample::select(vec![LAN, WAN]);
-    let desire = prop::collection::btree_map(any_address(), any_interfaces(), 0..4);
+    let desire = prop::collection::btree_map((index.clone(), any_address()), any_speak(), 0..8);
     let link = (
         prop::sample::select(vec!["lan", "wan"]),
         prop::sample::select(vec![NODE, NODE_WAN]),
@@ -432,6 +469,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     let links = prop::collection::btree_map(index.clone(), link, 0..3);
     prop_oneof![
         2 => desire.prop_map(Step::Desire),
+        1 => (index.clone(), any_address()).prop_map(|(index, address)| Step::Again(index, address)),
         2 => links.prop_map(Step::Links),
         4 => (index, any_frame()).prop_map(|(index, frame)| Step::Frame(index, frame)),
         2 => (0u64..2000).prop_map(Step::Wait),
@@ -440,35 +478,41 @@ fn any_step() -> impl Strategy<Value = Step> {
 
 proptest! {
     /// Whatever happens in whatever order, and however few of the effects are taken in between: a frame
-    /// leaves only for an address that is desired, on a link where it is desired, with that link's MAC;
-    /// an answer only to the one who asked. Groups are joined before and left after what needs them.
+    /// leaves only for an address that is desired, on a link where it is desired, with that link's MAC, or in an answer
+    /// for a node that is away with that node's; an answer only to the one who asked; an announcement only of what is our
+    /// own. Groups are joined before and left after what needs them.
     #[test]
     fn frames_speak_only_for_owned_addresses(
         steps in prop::collection::vec((any_step(), 0usize..6), 1..40),
     ) {
         let mut announcer = Announcer::new(None);
-        let (mut desired, mut links) = (BTreeMap::new(), BTreeMap::<LinkIndex, Link>::new());
+        let (mut desired, mut links) = (Desired::new(), BTreeMap::<LinkIndex, Link>::new());
         let mut joined: BTreeSet<(LinkIndex, Ipv6Addr)> = BTreeSet::new();
         let mut now = ms(0);
         for (step, taken) in steps.into_iter().chain([(Step::Wait(0), usize::MAX)]) {
             match step {
                 Step::Desire(new) => {
-                    desired = new.clone();
                     desire(&mut announcer, &new, now);
+                    // Nothing can be desired where there is no link.
+                    desired = new.into_iter().filter(|((link, _), _)| links.contains_key(link)).collect();
                 }
+                Step::Again(link, address) => announcer.announce(link, address, now),
                 Step::Links(new) => {
                     // A port is opened anew for a link that came up again.
                     let ups = |of: &BTreeMap<LinkIndex, Link>, index: &LinkIndex| of.get(index).map(|link| link.ups);
                     joined.retain(|(index, _)| new.contains_key(index) && ups(&new, index) == ups(&links, index));
+                    desired.retain(|(index, _), _| new.contains_key(index));
                     links = new.clone();
                     announcer.handle_links(new, now);
                 }
-                Step::Frame(link, frame) => if let Ok(answer) = announcer.handle_frame(link, &frame) {
-                    let (sender, address, to) = spoken(&answer.frame);
+                Step::Frame(link, frame) => if let Ok(answer) = hear(&announcer, link, &frame) {
+                    let Spoken { source, told, address, to } = spoken(&answer.frame);
                     let at = links.get(&link).expect("a link that is there");
-                    let interfaces: &Interfaces = desired.get(&answer.address).expect("a desired address");
-                    prop_assert!(interfaces.contains(&at.name));
-                    prop_assert_eq!((sender, address), (at.mac, answer.address));
+                    let mac = match desired.get(&(link, answer.address)).expect("a desired address") {
+                        Speak::Own => at.mac,
+                        Speak::For(owner) => *owner,
+                    };
+                    prop_assert_eq!((source, told, address), (at.mac, mac, answer.address));
                     prop_assert!(!to.is_group() || to == ndp::group_mac("ff02::1".parse().unwrap()));
                 },
                 Step::Wait(time) => now += ms(time),
@@ -477,14 +521,13 @@ proptest! {
                 match announcer.next_effect(now) {
                     Some(Effect::Send { link, address, frame }) => {
                         let at: &Link = links.get(&link).expect("a link that is there");
-                        let interfaces: &Interfaces = desired.get(&address).expect("a desired address");
-                        prop_assert!(interfaces.contains(&at.name));
-                        let (sender, of, to) = spoken(&frame);
-                        prop_assert_eq!((sender, of), (at.mac, address));
+                        prop_assert_eq!(desired.get(&(link, address)), Some(&Speak::Own));
+                        let Spoken { source, told, address: of, to } = spoken(&frame);
+                        prop_assert_eq!((source, told, of), (at.mac, at.mac, address));
                         prop_assert!(to.is_group());
                     }
                     Some(Effect::Join(link, group)) => {
-                        prop_assert!(links.get(&link).is_some_and(|link| link.ipv6));
+                        prop_assert!(links.contains_key(&link));
                         joined.insert((link, group));
                     }
                     Some(Effect::Leave(link, group)) => {
@@ -497,34 +540,50 @@ proptest! {
                 }
             }
         }
-        // What is told in the end is what is true: each desired address on each link that it names.
+        // What is told in the end is what is true.
         let mut groups = BTreeSet::new();
-        for (index, link) in &links {
-            for (address, interfaces) in &desired {
-                let wanted = interfaces.contains(&link.name) && (address.is_ipv4() || link.ipv6);
-                prop_assert_eq!(announcer.links_of(*address).contains(index), wanted);
-                if let (IpAddr::V6(six), true) = (address, wanted) {
-                    groups.insert((*index, ndp::solicited_node(*six)));
-                }
+        let mut own: BTreeMap<IpAddr, BTreeSet<LinkIndex>> = BTreeMap::new();
+        for ((index, address), speak) in &desired {
+            if *speak == Speak::Own {
+                own.entry(*address).or_default().insert(*index);
+            }
+            if let IpAddr::V6(six) = address {
+                groups.insert((*index, ndp::solicited_node(*six)));
             }
         }
+        for address in desired.keys().map(|(_, address)| *address) {
+            prop_assert_eq!(announcer.links_of(address), own.get(&address).cloned().unwrap_or_default());
+        }
+        prop_assert_eq!(announcer.standing_in(), desired.values().filter(|speak| **speak != Speak::Own).count());
         prop_assert_eq!(joined, groups);
     }
 }
 
-/// Whose MAC a frame tells, for which address, and to whom it goes.
-fn spoken(frame: &[u8]) -> (Mac, IpAddr, Mac) {
+/// What a frame says.
+struct Spoken {
+    /// The Ethernet source.
+    source: Mac,
+    /// Whose MAC it tells, for which address.
+    told: Mac,
+    address: IpAddr,
+    /// To whom it goes.
+    to: Mac,
+}
+
+fn spoken(frame: &[u8]) -> Spoken {
     if is_ndp(frame) {
         match ndp::Message::parse(frame).expect("what we send can be read") {
-            ndp::Message::Advertisement(told) => {
-                assert_eq!(Some(told.source), told.link_layer);
-                (told.source, told.target.into(), told.destination)
-            }
+            ndp::Message::Advertisement(told) => Spoken {
+                source: told.source,
+                told: told.link_layer.expect("always with the option"),
+                address: told.target.into(),
+                to: told.destination,
+            },
             other => panic!("{other:?}"),
         }
     } else {
         let packet = Packet::parse(frame).expect("what we send can be read");
-        assert_eq!(packet.source, packet.sender.mac);
-        (packet.source, packet.sender.ip.into(), packet.destination)
+        let address = packet.sender.ip.into();
+        Spoken { source: packet.source, told: packet.sender.mac, address, to: packet.destination }
     }
 }

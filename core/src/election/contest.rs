@@ -127,6 +127,12 @@ impl Contest {
         Contest { places: Places::Alike(interfaces), ..self }
     }
 
+    /// One for tests and simulations: these nodes in this order, each on these links.
+    pub fn limited(order: impl IntoIterator<Item = (NodeId, Interfaces)>, services: Vec<Holder>) -> Self {
+        let (order, each): (Vec<NodeId>, Vec<Interfaces>) = order.into_iter().unzip();
+        Contest { order: order.into(), places: Places::Each(each.into()), services: services.into() }
+    }
+
     /// The nodes, best first: MetalLB's order.
     pub fn order(&self) -> &[NodeId] {
         &self.order

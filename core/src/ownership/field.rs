@@ -67,7 +67,8 @@ impl Field {
             });
         }
         for (station, standing) in peers.standings() {
-            let Some((peer, id)) = peers.get(*station).and_then(|peer| Some((peer, roster.id(&peer.node)?))) else {
+            let Some((peer, id)) = peers.get(*station).and_then(|peer| Some((peer, roster.id(&peer.node)?)))
+            else {
                 continue;
             };
             nodes.entry(id).or_default().push(Runner {
@@ -112,7 +113,9 @@ impl Field {
         let mut absent = None;
         for (place, id) in contest.order().iter().enumerate() {
             for runner in self.nodes.get(id).into_iter().flatten() {
-                if !contest.interfaces(place).contains(&runner.interface) || (address.is_ipv6() && !runner.ipv6) {
+                if !contest.interfaces(place).contains(&runner.interface)
+                    || (address.is_ipv6() && !runner.ipv6)
+                {
                     continue;
                 }
                 if runner.standing == Standing::Away {
@@ -151,7 +154,8 @@ impl Field {
 
     /// The node of a station.
     pub(super) fn node(&self, station: StationId) -> Option<NodeId> {
-        let of = |(_, runners): &(&NodeId, &Vec<Runner>)| runners.iter().any(|runner| runner.station == station);
+        let of =
+            |(_, runners): &(&NodeId, &Vec<Runner>)| runners.iter().any(|runner| runner.station == station);
         self.nodes.iter().find(of).map(|(id, _)| *id)
     }
 }

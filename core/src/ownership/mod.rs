@@ -110,8 +110,7 @@ impl Ownership {
     pub fn new(station: Station, timing: Timing) -> Self {
         let id = station.id();
         let Station { node, interface, mac, ipv6 } = station;
-        let me =
-            Me { node, interface, station: id, mac, ipv6, standing: Standing::Starting, stale: false };
+        let me = Me { node, interface, station: id, mac, ipv6, standing: Standing::Starting, stale: false };
         Ownership {
             me,
             timing,
@@ -185,7 +184,8 @@ impl Ownership {
     pub fn replaced(&mut self, station: StationId, claims: &[Claim]) {
         let all: BTreeMap<IpAddr, &Claim> = claims.iter().map(|claim| (claim.address, claim)).collect();
         let before = self.spots.iter().filter(|(_, spot)| spot.claims(station).is_some());
-        let touched: BTreeSet<IpAddr> = before.map(|(address, _)| *address).chain(all.keys().copied()).collect();
+        let touched: BTreeSet<IpAddr> =
+            before.map(|(address, _)| *address).chain(all.keys().copied()).collect();
         for address in touched {
             let claim = all.get(&address).copied().copied();
             self.put(station, &claim.unwrap_or(Claim { address, voice: Voice::Released }));
@@ -270,8 +270,7 @@ impl Ownership {
         let Ownership { me, timing, field, spots, waits, .. } = self;
         let spot = spots.entry(address).or_default();
         loop {
-            let elected =
-                field.elect(contest, address, &spot.claimants, &spot.passed, known.roster);
+            let elected = field.elect(contest, address, &spot.claimants, &spot.passed, known.roster);
             let Some(elected) = elected else {
                 spot.wait = None;
                 return None;
@@ -282,7 +281,11 @@ impl Ownership {
                 if let Some(again) = other.again {
                     waits.insert((again, address));
                 }
-                return Some(other.defer_to.map_or(elected, |station| Elected { station, absent: None, fit: true }));
+                return Some(other.defer_to.map_or(elected, |station| Elected {
+                    station,
+                    absent: None,
+                    fit: true,
+                }));
             }
             spot.dispute = None;
             if spot.claims(elected.station).is_some() || !elected.fit {

@@ -24,11 +24,12 @@ use std::time::Duration;
 
 use crate::wire::Mac;
 use crate::wire::hello::{
-    Body, Claim, Claims, ClaimsKind, Digest, Heard, Hello, MOST_HEARD, Message, Received, State, StationId, Voice,
+    Body, Claim, Claims, ClaimsKind, Digest, Heard, Hello, MOST_HEARD, Message, Received, State, StationId,
+    Voice,
 };
 
-pub use peer::Peer;
 use peer::Parts;
+pub use peer::Peer;
 pub use timing::{ASKS, Timing};
 
 /// The most peers on one link. More are not heard: memory is bounded, whatever holders of the key do.
@@ -152,7 +153,10 @@ impl Peers {
             if over || !other && sender.sequence <= peer.sequence {
                 return;
             }
-            if other && !lists_me && (peer.heard + self.timing.silence(peer.interval) > now || peer.away.is_some()) {
+            if other
+                && !lists_me
+                && (peer.heard + self.timing.silence(peer.interval) > now || peer.away.is_some())
+            {
                 // It does not hear us yet, or never will: the session that we know goes on until it does. It hears us
                 // sooner if we say hello now.
                 self.events.push(Event::Hello(Urgency::All));
@@ -161,7 +165,9 @@ impl Peers {
         } else if self.peers.len() >= MOST_PEERS {
             return;
         } else {
-            let Some(node) = Some(sender.node.as_str()).filter(|_| matches!(body, Body::Hello(_))) else { return };
+            let Some(node) = Some(sender.node.as_str()).filter(|_| matches!(body, Body::Hello(_))) else {
+                return;
+            };
             let peer = Peer::new(node, &sender.interface, sender.mac, sender.epoch, sender.sequence, now);
             self.peers.insert(station, peer);
             self.events.push(Event::Hello(Urgency::All));
@@ -226,7 +232,8 @@ impl Peers {
                     peer.parts = whole;
                     return;
                 }
-                let all: Vec<Claim> = whole.into_iter().flat_map(|whole| whole.parts.into_values()).flatten().collect();
+                let all: Vec<Claim> =
+                    whole.into_iter().flat_map(|whole| whole.parts.into_values()).flatten().collect();
                 if Digest::of(&all) == claims.after {
                     (peer.known, peer.told) = (claims.after, claims.after);
                     self.events.push(Event::Replaced(station, all));
@@ -281,7 +288,9 @@ impl Peers {
 
     /// A node that is stood in for does not serve any more: its proxy says so.
     pub fn fail(&mut self, node: &str, now: Duration) {
-        self.peers.retain(|_, peer| !(peer.away.is_some() && &*peer.node == node));
+        let failed = self.peers.iter().filter(|(_, peer)| peer.away.is_some() && &*peer.node == node);
+        let failed: Vec<StationId> = failed.map(|(station, _)| *station).collect();
+        failed.into_iter().for_each(|station| self.remove(station));
         self.tick(now);
     }
 
@@ -306,8 +315,9 @@ impl Peers {
                     peer.asked += 1;
                     self.events.push(Event::Send(*station, peer.mac, Question::Ask));
                     let kernel = peer.addresses.first();
-                    self.events
-                        .extend(kernel.map(|address| Event::Send(*station, peer.mac, Question::Kernel(*address))));
+                    self.events.extend(
+                        kernel.map(|address| Event::Send(*station, peer.mac, Question::Kernel(*address))),
+                    );
                 }
                 if peer.heard + timing.silence(interval) <= now {
                     // What the kernel answered since it was asked counts; what it said before does not.
@@ -321,13 +331,11 @@ impl Peers {
             }
             if let Some(since) = peer.away {
                 let speaks = peer.heard + timing.silence(interval) > now && peer.state != State::Away;
-                if !speaks {
-                    if peer.kernel_asked + timing.interval <= now {
-                        peer.kernel_asked = now;
-                        let kernel = peer.addresses.first();
-                        self.events
-                            .extend(kernel.map(|address| Event::Send(*station, peer.mac, Question::Kernel(*address))));
-                    }
+                if !speaks && peer.kernel_asked + timing.interval <= now {
+                    peer.kernel_asked = now;
+                    let kernel = peer.addresses.first();
+                    self.events
+                        .extend(kernel.map(|address| Event::Send(*station, peer.mac, Question::Kernel(*address))));
                 }
                 let silent = !speaks && peer.kernel + timing.silence(timing.interval) <= now;
                 if silent || since + self.limit <= now {
@@ -345,9 +353,16 @@ impl Peers {
         for station in gone {
             let away = self.peers.get(&station).is_some_and(|peer| peer.away.is_some());
             if away || !self.is_vouched(station, now) {
-                self.peers.remove(&station);
+                self.remove(station);
             }
         }
+    }
+
+    /// It is not there any more, and claims nothing: should it return, it is new, and only its claims of then count. Its
+    /// standing need not change by that, if it did not count before.
+    fn remove(&mut self, station: StationId) {
+        self.peers.remove(&station);
+        self.events.push(Event::Replaced(station, Vec::new()));
     }
 
     /// Whether somebody says now that it hears `station`, and that it is heard there. It need not hear us any more, as long as
@@ -499,7 +514,8 @@ impl Peer {
         self.addresses.clone_from(&hello.addresses);
         self.loaded.clone_from(&hello.loaded);
         // A speaker that stood still is what it was, if nobody had noticed; else it is back when it answers again.
-        self.suspended = hello.flags.paused && (self.suspended || self.away.is_some() || self.listed.is_zero());
+        self.suspended =
+            hello.flags.paused && (self.suspended || self.away.is_some() || self.listed.is_zero());
         if self.away.is_some() && self.state == State::Active && !self.suspended {
             self.away = None;
         }

@@ -69,7 +69,14 @@ pub(super) struct Parts {
 
 impl Peer {
     /// One that is heard for the first time.
-    pub(super) fn new(node: &str, interface: &str, mac: Mac, epoch: u64, sequence: u64, now: Duration) -> Self {
+    pub(super) fn new(
+        node: &str,
+        interface: &str,
+        mac: Mac,
+        epoch: u64,
+        sequence: u64,
+        now: Duration,
+    ) -> Self {
         Peer {
             node: node.into(),
             interface: interface.into(),

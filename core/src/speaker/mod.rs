@@ -396,8 +396,12 @@ impl Speaker {
             for event in events {
                 match event {
                     Event::Standing => {}
-                    Event::Claimed(station, claims) => self.with(link, |own, _| own.claimed(station, &claims)),
-                    Event::Replaced(station, claims) => self.with(link, |own, _| own.replaced(station, &claims)),
+                    Event::Claimed(station, claims) => {
+                        self.with(link, |own, _| own.claimed(station, &claims));
+                    }
+                    Event::Replaced(station, claims) => {
+                        self.with(link, |own, _| own.replaced(station, &claims));
+                    }
                     Event::Send(_, mac, question) => self.ask(link, mac, question),
                     Event::Hello(Urgency::All) => self.hasten(now),
                     Event::Hello(Urgency::One(station, mac, nonce)) => {

@@ -6,161 +6,250 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrolb_core::announce::{Frame, Link, LinkIndex};
-use ferrolb_core::election::{Change, Contest, Lost, Node as ApiNode, NodeId, Roster};
+use ferrolb_core::election::{Change, Contest, Interfaces, Lost, Node as ApiNode, Roster};
 use ferrolb_core::hello_key::{Key, Keys};
 use ferrolb_core::peers::Timing;
 use ferrolb_core::speaker::{Config, Effect, Speaker};
 use ferrolb_core::wire::arp::{self, Operation};
+use ferrolb_core::wire::hello::{Body, Flags, State, parse_frame};
 use ferrolb_core::wire::{Mac, is_hello};
 
-pub(crate) const LAN: LinkIndex = LinkIndex(2);
+pub(crate) use crate::clock::{Clock, Dice};
+
 pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
-/// How often the client asks for each address.
-const ASKING: Duration = Duration::from_millis(5);
+/// In [`Cluster::cuts`], who is no machine but the client.
+pub(crate) const CLIENT_AT: usize = usize::MAX;
+/// So many hellos of the past can be replayed.
+const RECORDED: usize = 400;
+/// A neighbour entry that is younger is not overridden by an answer, but by an announcement (`locktime` of Linux).
+const LOCKTIME: Duration = Duration::from_secs(1);
 
 pub(crate) fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// Numbers that look random (splitmix64): the same for the same seed.
+/// A network card.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Port {
+    pub(crate) link: LinkIndex,
+    pub(crate) name: String,
+    pub(crate) segment: usize,
+    pub(crate) mac: Mac,
+    pub(crate) ip: Ipv4Addr,
+    pub(crate) up: bool,
+    ups: u64,
+}
 
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Dice(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
-
-    pub(crate) fn chance(&mut self, percent: f64) -> bool {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64 * 100.0 < percent
-    }
+/// What stands still.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frozen {
+    since: Duration,
+    until: Duration,
+    /// The whole machine, with its clock; else its speaker alone.
+    whole: bool,
 }
 
 /// One machine.
 pub(crate) struct Machine {
     pub(crate) name: String,
-    pub(crate) mac: Mac,
-    pub(crate) ip: Ipv4Addr,
+    pub(crate) ports: Vec<Port>,
     /// The process of its speaker, while it runs.
     pub(crate) speaker: Option<Speaker>,
     /// Whether its kernel and ports work.
     pub(crate) alive: bool,
-    /// Until when its speaker is stopped.
-    pub(crate) frozen: Option<Duration>,
-    /// What waits in its sockets meanwhile.
-    waiting: VecDeque<Vec<u8>>,
+    pub(crate) frozen: Option<Frozen>,
+    /// What waits in its sockets meanwhile, by port.
+    waiting: VecDeque<(usize, Vec<u8>)>,
     /// What of the API's news has reached it: how many of all.
     news: usize,
     epochs: u64,
-    /// What it lacks: the API's news stay away.
+    /// Since when the API's news stay away.
+    cut_since: Option<Duration>,
     pub(crate) cut_off: bool,
     pub(crate) fit: bool,
+    pub(crate) clock: Clock,
+    keys: Arc<Keys>,
 }
 
 enum Happening {
-    Arrives { at: usize, frame: Vec<u8> },
+    Arrives { at: usize, port: usize, frame: Vec<u8> },
+    Reaches { segment: usize, frame: Vec<u8> },
     News { at: usize },
-    Asks(Ipv4Addr),
+    Looks { at: usize },
+    Asks { segment: usize, address: Ipv4Addr },
 }
 
-/// What the API says, one version after the other.
-type Version = BTreeMap<IpAddr, Vec<usize>>;
+/// What the API says, one version after the other: the machines that may have an address, in order.
+pub(crate) type Version = BTreeMap<IpAddr, Vec<usize>>;
 
 /// An answer that the client got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) at: Duration,
+    pub(crate) segment: usize,
     pub(crate) address: Ipv4Addr,
-    /// The machine whose Ethernet address the answer names.
+    /// When the client asked last.
+    pub(crate) asked: Duration,
+    /// The machine whose Ethernet address the answer names, and which.
     pub(crate) owner: usize,
+    pub(crate) mac: Mac,
     /// The machine that sent it.
     pub(crate) by: usize,
+}
+
+/// What is wrong with a speaker on purpose, seen from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// What waited while it was stopped is read as if it had never stopped: its clock is held back.
+    NoPause,
+    /// Its claims reach nobody.
+    NoClaims,
+    /// Its hellos come to everybody's ear, and none comes to it; it answers the client.
+    OneWay,
 }
 
 pub(crate) struct Cluster {
     pub(crate) now: Duration,
     pub(crate) dice: Dice,
     pub(crate) machines: Vec<Machine>,
+    pub(crate) segments: usize,
     happenings: BTreeMap<(Duration, u64), Happening>,
     count: u64,
-    versions: Vec<Version>,
+    pub(crate) versions: Vec<Version>,
+    /// On which links a machine may have an address, where not on all.
+    pub(crate) limits: BTreeMap<(IpAddr, usize), Interfaces>,
     roster: Arc<Roster>,
-    keys: Arc<Keys>,
     timing: Timing,
     pub(crate) lag: u64,
-    /// The percentage of frames lost on each way.
+    /// How often the client asks for each address.
+    pub(crate) asking: Duration,
+    /// The percentage of frames lost on each way, much delayed, and doubled.
     pub(crate) loss: f64,
+    pub(crate) late: f64,
+    pub(crate) twice: f64,
     /// From whom to whom nothing gets.
     pub(crate) cuts: BTreeSet<(usize, usize)>,
     pub(crate) told: Vec<Told>,
-    pub(crate) announced: Vec<(Duration, usize, Ipv4Addr)>,
-    pub(crate) asked: Vec<Ipv4Addr>,
+    /// The client's neighbours by segment: whose Ethernet address, and since when.
+    pub(crate) cache: BTreeMap<(usize, Ipv4Addr), (Mac, Duration)>,
+    pub(crate) asked: BTreeMap<(usize, Ipv4Addr), Duration>,
+    recorded: VecDeque<(usize, Vec<u8>)>,
+    pub(crate) faults: Vec<(usize, Fault)>,
+    pub(crate) limit: Duration,
     pub(crate) log: Vec<String>,
+    /// Whether the log has what speakers say to each other.
+    pub(crate) trace: bool,
 }
 
 const CLIENT: Mac = Mac([2, 0, 0, 0, 0xff, 1]);
 
-impl Cluster {
-    pub(crate) fn new(seed: u64, machines: usize, timing: Timing) -> Self {
-        let nodes: Vec<ApiNode> = (0..machines)
-            .map(|n| ApiNode { name: format!("node{n}"), ready: true, network_available: true, ..ApiNode::default() })
-            .collect();
-        let machine = |n: usize| Machine {
-            name: format!("node{n}"),
-            mac: Mac([2, 0, 0, 0, 0, n as u8 + 1]),
-            ip: Ipv4Addr::new(10, 0, 0, n as u8 + 1),
-            speaker: None,
-            alive: true,
-            frozen: None,
-            waiting: VecDeque::new(),
-            news: 0,
-            epochs: 0,
-            cut_off: false,
-            fit: true,
-        };
-        let mut cluster = Cluster {
-            now: Duration::from_secs(1000),
-            dice: Dice::new(seed),
-            machines: (0..machines).map(machine).collect(),
-            happenings: BTreeMap::new(),
-            count: 0,
-            versions: vec![Version::new()],
-            roster: Arc::new(Roster::default().follow(&nodes)),
-            keys: Arc::new(Keys::new(Key::new([7; 32]), []).unwrap()),
-            timing,
-            lag: 10,
-            loss: 0.0,
-            cuts: BTreeSet::new(),
-            told: Vec::new(),
-            announced: Vec::new(),
-            asked: Vec::new(),
-            log: Vec::new(),
-        };
-        for at in 0..machines {
-            cluster.start(at);
+/// The set of keys with these; the first is the current one.
+pub(crate) fn keys(of: &[u8]) -> Arc<Keys> {
+    match of.split_first() {
+        Some((first, rest)) => {
+            Arc::new(Keys::new(Key::new([*first; 32]), rest.iter().map(|key| Key::new([*key; 32]))).unwrap())
         }
+        None => Arc::default(),
+    }
+}
+
+impl Cluster {
+    /// Machines with one port each on one segment; their speakers run.
+    pub(crate) fn new(seed: u64, machines: usize, timing: Timing) -> Self {
+        let mut cluster = Cluster::built(seed, timing, &vec![vec![("lan".to_owned(), 0)]; machines]);
+        (0..machines).for_each(|at| cluster.start(at));
         cluster
     }
 
-    fn note(&mut self, what: String) {
+    /// Machines with ports of these names on these segments; no speaker runs yet.
+    pub(crate) fn built(seed: u64, timing: Timing, plan: &[Vec<(String, usize)>]) -> Self {
+        let api = |n: usize| ApiNode {
+            name: format!("node{n}"),
+            ready: true,
+            network_available: true,
+            ..ApiNode::default()
+        };
+        let nodes: Vec<ApiNode> = (0..plan.len()).map(api).collect();
+        let now = Duration::from_secs(1000);
+        let machine = |(n, ports): (usize, &Vec<(String, usize)>)| {
+            let port = |(p, (name, segment)): (usize, &(String, usize))| Port {
+                link: LinkIndex(p as u32 + 2),
+                name: name.clone(),
+                segment: *segment,
+                mac: Mac([2, 0, 0, *segment as u8, n as u8, p as u8 + 1]),
+                ip: Ipv4Addr::new(10, *segment as u8, p as u8, n as u8 + 1),
+                up: true,
+                ups: 1,
+            };
+            Machine {
+                name: format!("node{n}"),
+                ports: ports.iter().enumerate().map(port).collect(),
+                speaker: None,
+                alive: true,
+                frozen: None,
+                waiting: VecDeque::new(),
+                news: 0,
+                epochs: 0,
+                cut_since: None,
+                cut_off: false,
+                fit: true,
+                clock: Clock::new(now),
+                keys: keys(&[7]),
+            }
+        };
+        Cluster {
+            now,
+            dice: Dice::new(seed),
+            machines: plan.iter().enumerate().map(machine).collect(),
+            segments: plan.iter().flatten().map(|(_, segment)| segment + 1).max().unwrap_or(0),
+            happenings: BTreeMap::new(),
+            count: 0,
+            versions: vec![Version::new()],
+            limits: BTreeMap::new(),
+            roster: Arc::new(Roster::default().follow(&nodes)),
+            timing,
+            lag: 10,
+            asking: ms(5),
+            loss: 0.0,
+            late: 0.0,
+            twice: 0.0,
+            cuts: BTreeSet::new(),
+            told: Vec::new(),
+            cache: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            recorded: VecDeque::new(),
+            faults: Vec::new(),
+            limit: Duration::from_secs(60),
+            log: Vec::new(),
+            trace: false,
+        }
+    }
+
+    pub(crate) fn note(&mut self, what: String) {
         self.log.push(format!("{:>10.3} ms  {what}", (self.now - Duration::from_secs(1000)).as_secs_f64() * 1e3));
+    }
+
+    fn links(&self, at: usize) -> BTreeMap<LinkIndex, Link> {
+        let up = self.machines[at].ports.iter().filter(|port| port.up);
+        let link = |port: &Port| Link {
+            name: port.name.clone(),
+            mac: port.mac,
+            ups: port.ups,
+            ipv6: false,
+            addresses: [IpAddr::V4(port.ip)].into(),
+        };
+        up.map(|port| (port.link, link(port))).collect()
+    }
+
+    /// What the clock of a machine shows.
+    fn at(&self, at: usize) -> Duration {
+        self.machines[at].clock.shows(self.now)
     }
 
     /// Starts the speaker of a machine.
     pub(crate) fn start(&mut self, at: usize) {
         self.note(format!("speaker {at} starts"));
+        let (now, links) = (self.at(at), self.links(at));
         let machine = &mut self.machines[at];
         machine.epochs += 1;
         let mut speaker = Speaker::new(Config {
@@ -168,18 +257,11 @@ impl Cluster {
             epoch: machine.epochs * 1000 + at as u64,
             timing: self.timing,
             refresh: None,
-            stand_in_limit: Duration::from_secs(60),
+            stand_in_limit: self.limit,
         });
-        let link = Link {
-            name: "lan".to_owned(),
-            mac: machine.mac,
-            ups: 1,
-            ipv6: false,
-            addresses: [IpAddr::V4(machine.ip)].into(),
-        };
-        speaker.set_keys(self.keys.clone(), self.now);
-        speaker.handle_links([(LAN, link)].into(), self.now);
-        speaker.set_unfit(!machine.fit, self.now);
+        speaker.set_keys(machine.keys.clone(), now);
+        speaker.handle_links(links, now);
+        speaker.set_unfit(!machine.fit, now);
         machine.speaker = Some(speaker);
         machine.news = 0;
         self.tell(at);
@@ -206,20 +288,118 @@ impl Cluster {
         self.start(at);
     }
 
-    /// The speaker is stopped until then.
+    /// The speaker is stopped for so long.
     pub(crate) fn freeze(&mut self, at: usize, length: Duration) {
         self.note(format!("speaker {at} is stopped for {length:?}"));
-        self.machines[at].frozen = Some(self.now + length);
+        self.machines[at].frozen = Some(Frozen { since: self.now, until: self.now + length, whole: false });
+    }
+
+    /// The whole machine stands still, and its clock.
+    pub(crate) fn suspend(&mut self, at: usize, length: Duration) {
+        self.note(format!("machine {at} stands still for {length:?}"));
+        self.machines[at].frozen = Some(Frozen { since: self.now, until: self.now + length, whole: true });
     }
 
     /// The speaker is asked to end, and does when it is done.
     pub(crate) fn end(&mut self, at: usize, away: bool) {
         self.note(format!("speaker {at} ends, away: {away}"));
-        let now = self.now;
+        let now = self.at(at);
         if let Some(speaker) = &mut self.machines[at].speaker {
             speaker.end(away, now);
         }
         self.act(at);
+    }
+
+    /// Traffic that comes to the machine is served, or not.
+    pub(crate) fn serve(&mut self, at: usize, fit: bool) {
+        self.note(format!("machine {at} serves: {fit}"));
+        self.machines[at].fit = fit;
+        let now = self.at(at);
+        if let Some(speaker) = &mut self.machines[at].speaker {
+            speaker.set_unfit(!fit, now);
+        }
+        self.act(at);
+    }
+
+    /// A port loses its carrier, or has it again.
+    pub(crate) fn plug(&mut self, at: usize, port: usize, up: bool) {
+        self.note(format!("port {port} of machine {at} up: {up}"));
+        let known = &mut self.machines[at].ports[port];
+        known.ups += u64::from(up && !known.up);
+        known.up = up;
+        let (now, links) = (self.at(at), self.links(at));
+        if let Some(speaker) = &mut self.machines[at].speaker {
+            speaker.handle_links(links, now);
+        }
+        self.act(at);
+    }
+
+    /// The machine gets these keys.
+    pub(crate) fn give(&mut self, at: usize, keys: Arc<Keys>) {
+        let ids: Vec<String> = keys.ids().map(|id| id.to_string()).collect();
+        self.note(format!("machine {at} has keys {ids:?}, current {:?}", keys.current().map(Key::id)));
+        let now = self.at(at);
+        self.machines[at].keys = keys.clone();
+        if let Some(speaker) = &mut self.machines[at].speaker {
+            speaker.set_keys(keys, now);
+        }
+        self.act(at);
+    }
+
+    /// The API server's news no longer reach a machine, or do again.
+    pub(crate) fn cut_api(&mut self, at: usize, cut: bool) {
+        self.note(format!("machine {at} is cut off from the API: {cut}"));
+        self.machines[at].cut_off = cut;
+        self.machines[at].cut_since = cut.then_some(self.now);
+        if !cut {
+            self.look(at);
+        }
+    }
+
+    /// A machine's clock is ahead by so much more.
+    pub(crate) fn jump(&mut self, at: usize, by: Duration) {
+        self.note(format!("the clock of machine {at} jumps by {by:?}"));
+        let now = self.now;
+        self.machines[at].clock.jump(now, by);
+    }
+
+    /// Frames of the past come once more.
+    pub(crate) fn replay(&mut self, frames: u64) {
+        self.note(format!("{frames} frames are replayed"));
+        for _ in 0..frames.min(self.recorded.len() as u64) {
+            let at = self.dice.below(self.recorded.len() as u64) as usize;
+            let (segment, frame) = self.recorded[at].clone();
+            for at in 0..self.machines.len() {
+                for port in 0..self.machines[at].ports.len() {
+                    let delay = Duration::from_micros(self.dice.below(20_000));
+                    if self.machines[at].ports[port].segment == segment {
+                        let frame = frame.clone();
+                        self.schedule(self.now + delay, Happening::Arrives { at, port, frame });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether its view is out of date is asked each second.
+    pub(crate) fn watch(&mut self) {
+        for at in 0..self.machines.len() {
+            self.schedule(self.now, Happening::Looks { at });
+        }
+    }
+
+    fn look(&mut self, at: usize) {
+        if self.machines[at].frozen.is_some() {
+            return;
+        }
+        let now = self.at(at);
+        let (cut_off, since) = (self.machines[at].cut_off, self.machines[at].cut_since);
+        let stale = cut_off && since.is_none_or(|since| since + Duration::from_secs(5) <= self.now);
+        let Some(speaker) = &mut self.machines[at].speaker else { return };
+        if stale || !cut_off {
+            speaker.set_stale(stale, now);
+        }
+        self.tell(at);
     }
 
     /// From now on the API says this: for each address its nodes in order.
@@ -234,6 +414,7 @@ impl Cluster {
 
     /// Tells a speaker what the API says.
     pub(crate) fn tell(&mut self, at: usize) {
+        let now = self.at(at);
         let machine = &mut self.machines[at];
         if machine.cut_off {
             return;
@@ -246,13 +427,16 @@ impl Cluster {
                 continue;
             }
             let contest = after.get(address).filter(|order| !order.is_empty()).map(|order| {
-                let ids = order.iter().map(|n| self.roster.id(&format!("node{n}")).unwrap());
-                Arc::new(Contest::among(ids.collect::<Vec<NodeId>>(), Vec::new()))
+                let entry = |n: &usize| {
+                    let id = self.roster.id(&format!("node{n}")).unwrap();
+                    (id, self.limits.get(&(*address, *n)).cloned().unwrap_or(Interfaces::All))
+                };
+                Arc::new(Contest::limited(order.iter().map(entry), Vec::new()))
             });
             changes.push(Change { address: *address, contest: contest.ok_or(Lost::Released) });
         }
         machine.news = self.versions.len() - 1;
-        speaker.handle_news(self.roster.clone(), &changes, self.now);
+        speaker.handle_news(self.roster.clone(), &changes, now);
         self.act(at);
     }
 
@@ -261,51 +445,105 @@ impl Cluster {
         self.happenings.insert((at, self.count), what);
     }
 
-    /// Sends a frame from a machine, or from the client, to all that it is for.
-    fn send(&mut self, from: Option<usize>, frame: &[u8]) {
+    fn delay(&mut self) -> Duration {
+        let late = if self.dice.chance(self.late) { self.dice.below(30_000) } else { 0 };
+        Duration::from_micros(20 + self.dice.below(300) + late)
+    }
+
+    /// Sends a frame from a port of a machine, or from the client, to all on the segment that it is for.
+    fn send(&mut self, from: Option<(usize, usize)>, segment: usize, frame: &[u8]) {
         let to = Mac(frame[..6].try_into().unwrap());
-        for at in 0..self.machines.len() {
-            let for_it = to.is_group() || to == self.machines[at].mac;
-            if Some(at) == from || !for_it || from.is_some_and(|from| self.cuts.contains(&(from, at))) {
-                continue;
+        let sender = from.map_or(CLIENT_AT, |(at, _)| at);
+        if is_hello(frame) {
+            if self.is_faulty(sender, Fault::NoClaims) && frame[40] == 3 {
+                return;
             }
-            if self.dice.chance(self.loss) {
-                continue;
+            if self.trace {
+                self.overhear(sender, segment, frame);
             }
-            let delay = Duration::from_micros(20 + self.dice.below(300));
-            self.schedule(self.now + delay, Happening::Arrives { at, frame: frame.to_vec() });
+            self.recorded.push_back((segment, frame.to_vec()));
+            if self.recorded.len() > RECORDED {
+                self.recorded.pop_front();
+            }
         }
-        if let Some(from) = from
-            && (to == CLIENT || to.is_group())
-            && let Ok(Frame::Arp(packet)) = Frame::parse(frame)
-        {
-            let owner = self.machines.iter().position(|machine| machine.mac == packet.sender.mac).unwrap();
+        for at in 0..self.machines.len() {
+            if self.cuts.contains(&(sender, at)) || is_hello(frame) && self.is_faulty(at, Fault::OneWay) {
+                continue;
+            }
+            for port in 0..self.machines[at].ports.len() {
+                let there = &self.machines[at].ports[port];
+                let for_it = to.is_group() || to == there.mac;
+                if Some((at, port)) == from || !for_it || there.segment != segment || self.dice.chance(self.loss) {
+                    continue;
+                }
+                for _ in 0..1 + u8::from(self.dice.chance(self.twice)) {
+                    let delay = self.delay();
+                    self.schedule(self.now + delay, Happening::Arrives { at, port, frame: frame.to_vec() });
+                }
+            }
+        }
+        if (to == CLIENT || to.is_group()) && sender != CLIENT_AT && !self.cuts.contains(&(sender, CLIENT_AT)) {
+            let Ok(Frame::Arp(packet)) = Frame::parse(frame) else { return };
+            let has = |machine: &Machine| machine.ports.iter().any(|port| port.mac == packet.sender.mac);
+            let owner = self.machines.iter().position(has).unwrap();
             if to == CLIENT {
-                self.told.push(Told { at: self.now, address: packet.sender.ip, owner, by: from });
+                let key = (segment, packet.sender.ip);
+                self.told.push(Told {
+                    at: self.now,
+                    segment,
+                    address: packet.sender.ip,
+                    asked: self.asked.get(&key).copied().unwrap_or_default(),
+                    owner,
+                    mac: packet.sender.mac,
+                    by: sender,
+                });
             } else if packet.sender.ip == packet.target.ip && packet.operation == Operation::Request {
-                self.announced.push((self.now, from, packet.sender.ip));
-                let name = format!("{} announced by {from}", packet.sender.ip);
-                self.note(name);
+                self.note(format!("{} announced by {sender} on segment {segment}", packet.sender.ip));
+            }
+            if !self.dice.chance(self.loss) {
+                let delay = self.delay();
+                self.schedule(self.now + delay, Happening::Reaches { segment, frame: frame.to_vec() });
             }
         }
     }
 
+    /// Notes what speakers say beside hellos.
+    fn overhear(&mut self, sender: usize, segment: usize, frame: &[u8]) {
+        let Ok(received) = parse_frame(frame, &keys(&[7, 8])) else { return };
+        match received.message.body {
+            Body::Claims(claims) => self.note(format!("{sender} on {segment}: {:?} {:?}", claims.kind, claims.entries)),
+            Body::Want { .. } => self.note(format!("{sender} on {segment} asks {} for its claims", received.destination)),
+            Body::Hello(hello) if hello.state != State::Active || hello.flags != Flags::default() => {
+                self.note(format!("{sender} on {segment}: {:?} {:?}", hello.state, hello.flags));
+            }
+            _ => {}
+        }
+    }
+
+    fn is_faulty(&self, at: usize, fault: Fault) -> bool {
+        self.faults.contains(&(at, fault))
+    }
+
     /// Takes what a speaker has to do.
-    fn act(&mut self, at: usize) {
+    pub(crate) fn act(&mut self, at: usize) {
         if self.machines[at].frozen.is_some() {
             return;
         }
         let mut taken = 0;
         loop {
-            let now = self.now;
+            let now = self.at(at);
             let Some(speaker) = &mut self.machines[at].speaker else { return };
             let Some(effect) = speaker.next_effect(now) else { break };
             taken += 1;
-            assert!(taken < 100_000, "effects never end");
+            if taken > 100_000 {
+                self.fail("effects never end");
+            }
             match effect {
-                Effect::Send { frame, .. } => {
-                    if self.machines[at].alive {
-                        self.send(Some(at), &frame);
+                Effect::Send { frame, link, .. } => {
+                    let port = self.machines[at].ports.iter().position(|port| port.link == link).unwrap();
+                    let (up, segment) = (self.machines[at].ports[port].up, self.machines[at].ports[port].segment);
+                    if self.machines[at].alive && up {
+                        self.send(Some((at, port)), segment, &frame);
                     }
                 }
                 Effect::Drain => self.machines[at].waiting.clear(),
@@ -320,38 +558,89 @@ impl Cluster {
                 Effect::AskProxy { .. } | Effect::Join(..) | Effect::Leave(..) | Effect::Announcing { .. } => {}
             }
         }
-        if self.machines[at].speaker.as_ref().is_some_and(|speaker| speaker.is_done(self.now)) {
+        let now = self.at(at);
+        if self.machines[at].speaker.as_ref().is_some_and(|speaker| speaker.is_done(now)) {
             self.note(format!("speaker {at} has ended"));
             self.machines[at].speaker = None;
         }
     }
 
-    fn arrives(&mut self, at: usize, frame: Vec<u8>) {
-        if !self.machines[at].alive {
+    fn arrives(&mut self, at: usize, port: usize, frame: Vec<u8>) {
+        if !self.machines[at].alive || !self.machines[at].ports[port].up {
+            return;
+        }
+        if self.machines[at].frozen.is_some_and(|frozen| frozen.whole) {
+            // Its card holds few frames.
+            if self.machines[at].waiting.len() < 64 {
+                self.machines[at].waiting.push_back((port, frame));
+            }
             return;
         }
         // The kernel's own answer.
         if let Ok(Frame::Arp(packet)) = Frame::parse(&frame)
             && packet.operation == Operation::Request
-            && packet.target.ip == self.machines[at].ip
+            && packet.target.ip == self.machines[at].ports[port].ip
         {
-            let answer = packet.answer(self.machines[at].mac).build();
-            self.send(Some(at), &answer);
+            let answer = packet.answer(self.machines[at].ports[port].mac).build();
+            let segment = self.machines[at].ports[port].segment;
+            self.send(Some((at, port)), segment, &answer);
         }
         if self.machines[at].frozen.is_some() {
-            self.machines[at].waiting.push_back(frame);
+            self.machines[at].waiting.push_back((port, frame));
             return;
         }
-        self.handle(at, &frame);
+        self.handle(at, port, &frame);
     }
 
-    fn handle(&mut self, at: usize, frame: &[u8]) {
-        let now = self.now;
+    fn handle(&mut self, at: usize, port: usize, frame: &[u8]) {
+        let now = self.at(at);
+        let (link, segment) = (self.machines[at].ports[port].link, self.machines[at].ports[port].segment);
         let Some(speaker) = &mut self.machines[at].speaker else { return };
-        if let Ok(Some(answer)) = speaker.handle_frame(LAN, frame, now) {
-            self.send(Some(at), &answer.frame);
+        if let Ok(Some(answer)) = speaker.handle_frame(link, frame, now) {
+            self.send(Some((at, port)), segment, &answer.frame);
         } else if !is_hello(frame) && Frame::parse(frame).is_err() {
             return;
+        }
+        self.act(at);
+    }
+
+    /// What a frame does to the client's neighbours, as Linux has it.
+    fn reaches(&mut self, segment: usize, frame: &[u8]) {
+        let Ok(Frame::Arp(packet)) = Frame::parse(frame) else { return };
+        let (mac, address, now) = (packet.sender.mac, packet.sender.ip, self.now);
+        if !self.asked.contains_key(&(segment, address)) {
+            return;
+        }
+        let gratuitous = packet.sender.ip == packet.target.ip
+            && (packet.operation == Operation::Request || packet.target.mac == mac);
+        match self.cache.get_mut(&(segment, address)) {
+            Some((known, since)) if *known != mac && (gratuitous || *since + LOCKTIME < now) => {
+                (*known, *since) = (mac, now);
+            }
+            Some(_) => {}
+            None if gratuitous => {}
+            None => drop(self.cache.insert((segment, address), (mac, now))),
+        }
+    }
+
+    /// A machine goes on that stood still.
+    fn thaw(&mut self, at: usize, frozen: Frozen) {
+        self.note(format!("{at} goes on"));
+        let held = self.is_faulty(at, Fault::NoPause);
+        if frozen.whole || held {
+            let now = self.now;
+            self.machines[at].clock.stood(frozen.since, now);
+        }
+        // What waited is read in its order; what is due may come first or later.
+        if self.dice.chance(50.0) {
+            self.act(at);
+        }
+        while let Some((port, frame)) = self.machines[at].waiting.pop_front() {
+            if frozen.whole {
+                self.arrives(at, port, frame);
+            } else {
+                self.handle(at, port, &frame);
+            }
         }
         self.act(at);
     }
@@ -368,8 +657,8 @@ impl Cluster {
             let happening = self.happenings.first_key_value().map(|((at, _), _)| *at);
             let wakes = self.machines.iter().enumerate().filter_map(|(at, machine)| {
                 let time = match machine.frozen {
-                    Some(until) => until,
-                    None => machine.speaker.as_ref()?.next_deadline()?,
+                    Some(frozen) => frozen.until,
+                    None => machine.clock.when(machine.speaker.as_ref()?.next_deadline()?),
                 };
                 Some((time, at))
             });
@@ -378,55 +667,49 @@ impl Cluster {
             let Some(next) = next.filter(|next| *next <= end) else { break };
             self.now = self.now.max(next);
             if happening == Some(next) {
-                let ((_, _), happening) = self.happenings.pop_first().unwrap();
-                match happening {
-                    Happening::Arrives { at, frame } => self.arrives(at, frame),
-                    Happening::News { at } => {
-                        if self.machines[at].frozen.is_some() {
-                            let later = self.machines[at].frozen.unwrap() + Duration::from_micros(1);
-                            self.schedule(later, Happening::News { at });
-                        } else {
-                            self.tell(at);
-                        }
-                    }
-                    Happening::Asks(address) => {
-                        if self.asked.contains(&address) {
-                            let question = arp::request(CLIENT, Ipv4Addr::new(10, 0, 0, 250), address).build();
-                            self.send(None, &question);
-                            self.schedule(self.now + ASKING, Happening::Asks(address));
-                        }
-                    }
+                if let Some((_, happening)) = self.happenings.pop_first() {
+                    self.happen(happening);
                 }
             } else if let Some((_, at)) = wake {
-                if self.machines[at].frozen.take().is_some() {
-                    self.note(format!("speaker {at} goes on"));
-                    // What waited is read in its order; what is due may come first or later.
-                    let waiting = std::mem::take(&mut self.machines[at].waiting);
-                    let first = self.dice.chance(50.0);
-                    if first {
-                        self.machines[at].waiting = waiting;
-                        self.act(at);
-                        let waiting = std::mem::take(&mut self.machines[at].waiting);
-                        waiting.iter().for_each(|frame| self.handle(at, frame));
-                    } else {
-                        self.machines[at].waiting = waiting;
-                        while let Some(frame) = self.machines[at].waiting.pop_front() {
-                            self.handle(at, &frame);
-                        }
-                        self.act(at);
-                    }
-                } else {
-                    self.act(at);
+                match self.machines[at].frozen.take() {
+                    Some(frozen) => self.thaw(at, frozen),
+                    None => self.act(at),
                 }
             }
         }
         self.now = end;
     }
 
-    /// The client begins to ask for an address.
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Arrives { at, port, frame } => self.arrives(at, port, frame),
+            Happening::Reaches { segment, frame } => self.reaches(segment, &frame),
+            Happening::News { at } => match self.machines[at].frozen {
+                Some(frozen) => self.schedule(frozen.until + Duration::from_micros(1), Happening::News { at }),
+                None => self.tell(at),
+            },
+            Happening::Looks { at } => {
+                self.look(at);
+                self.schedule(self.now + Duration::from_secs(1), Happening::Looks { at });
+            }
+            Happening::Asks { segment, address } => {
+                self.asked.insert((segment, address), self.now);
+                let mine = Ipv4Addr::new(10, segment as u8, 0, 250);
+                self.send(None, segment, &arp::request(CLIENT, mine, address).build());
+                self.schedule(self.now + self.asking, Happening::Asks { segment, address });
+            }
+        }
+    }
+
+    /// The client begins to ask for an address on the first segment.
     pub(crate) fn ask(&mut self, address: Ipv4Addr) {
-        self.asked.push(address);
-        self.schedule(self.now, Happening::Asks(address));
+        self.ask_on(0, address);
+    }
+
+    /// The same on any.
+    pub(crate) fn ask_on(&mut self, segment: usize, address: Ipv4Addr) {
+        self.asked.insert((segment, address), self.now);
+        self.schedule(self.now, Happening::Asks { segment, address });
     }
 
     /// The answers since then.
@@ -448,7 +731,7 @@ impl Cluster {
 
     /// Fails with the log.
     pub(crate) fn fail(&self, why: &str) -> ! {
-        let tail = self.log.len().saturating_sub(80);
+        let tail = self.log.len().saturating_sub(if self.trace { 4000 } else { 80 });
         panic!("{why}\n{}", self.log[tail..].join("\n"));
     }
 }
