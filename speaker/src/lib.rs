@@ -33,8 +33,8 @@ mod wiring;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferrolb_runtime::{ClientError, Context, Events};
 use ferrolb_core::speaker::Config;
+use ferrolb_runtime::{ClientError, Context, Events};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use args::Args;
@@ -65,7 +65,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), SpeakerError> {
     let (told, standings) = mpsc::unbounded_channel();
     let (proxy, health) = watch::channel(health::Health::default());
     let asking = health::follow(health::ADDRESSES.into(), ferrolb_runtime::now, proxy, shutdown());
-    let (failing, unfit) = watch::channel(false);
+    let (failing, unfit) = watch::channel(true);
     let judging = wiring::judge(health.clone(), failing, shutdown());
     let (loaded, keys) = watch::channel(Arc::default());
     // At once: what is known of the API must not find the speaker deaf.
@@ -75,13 +75,8 @@ pub async fn run(context: Context, args: Args) -> Result<(), SpeakerError> {
     let loading = keys::follow(args.hello_key_dir.clone(), loaded, shutdown());
     let (found_out, findings) = mpsc::unbounded_channel();
     let (questions, asked) = mpsc::unbounded_channel();
-    let finding = findings::follow(
-        client.clone(),
-        args.common.namespace.clone(),
-        asked,
-        found_out,
-        context.clone(),
-    );
+    let finding =
+        findings::follow(client.clone(), args.common.namespace.clone(), asked, found_out, context.clone());
     let parts = announcing::Parts {
         config: config(&args),
         keys,
@@ -159,6 +154,7 @@ fn config(args: &Args) -> Config {
         timing: args.timing(),
         refresh: (args.refresh_interval > 0).then(|| Duration::from_secs(args.refresh_interval)),
         stand_in_limit: Duration::from_secs(args.stand_in_limit),
+        conflict_detection: args.conflict_detection == args::Switch::On,
     }
 }
 

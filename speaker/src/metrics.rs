@@ -3,8 +3,8 @@
 //! Those are counters without the suffix `_total` that the exposition format asks for, so they are shown as
 //! of type `unknown`: dashboards and alerts find them under their old names, and `rate()` works as before.
 
-use std::collections::{BTreeMap, HashMap};
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -35,6 +35,8 @@ pub struct Metrics {
     peers: Family<Link, Gauge>,
     standing_in: Gauge,
     pauses: Counter,
+    conflicts: Family<Conflict, Gauge>,
+    confirmed: Counter,
 }
 
 /// What is announced here, with its counters. Ten thousand addresses are no rarity, so a family of labels for each figure
@@ -74,6 +76,12 @@ struct Reason {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Link {
+    interface: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Conflict {
+    ip: Text<IpAddr>,
     interface: String,
 }
 
@@ -172,6 +180,8 @@ impl Metrics {
             peers: Family::default(),
             standing_in: Gauge::default(),
             pauses: Counter::default(),
+            conflicts: Family::default(),
+            confirmed: Counter::default(),
         }
     }
 
@@ -206,7 +216,8 @@ impl Metrics {
         );
         own.register(
             "frames_said",
-            "Frames sent to the other speakers, by kind: hello, question, claims",
+            "Frames sent beside answers and announcements, by kind: hello, question and claims to other speakers, probe for an \
+             address that is new, confirmation to a client at an address that moved",
             self.said.clone(),
         );
         own.register("peers", "Speakers that count in the election, by interface", self.peers.clone());
@@ -219,6 +230,16 @@ impl Metrics {
             "pauses",
             "Times that this speaker found that it had stood still, and asked the others before it went on",
             self.pauses.clone(),
+        );
+        own.register(
+            "address_conflicts",
+            "Addresses of this node that another host on the link has too: 1",
+            self.conflicts.clone(),
+        );
+        own.register(
+            "clients_confirmed",
+            "Clients that were asked back at an address that had moved here, and answered",
+            self.confirmed.clone(),
         );
     }
 
@@ -255,6 +276,16 @@ impl Metrics {
         self.ignored.get_or_create(&Reason { reason: reason.to_string() }).inc();
     }
 
+    /// Another host has an address of ours on a link, or none any more: then the series vanishes.
+    pub fn conflict(&self, address: IpAddr, interface: &str, there: bool) {
+        let label = Conflict { ip: Text(address), interface: interface.to_owned() };
+        if there {
+            self.conflicts.get_or_create(&label).set(1);
+        } else {
+            self.conflicts.remove(&label);
+        }
+    }
+
     /// Something was said to the other speakers.
     pub fn said(&self, what: Sent) {
         let kind = match what {
@@ -262,6 +293,8 @@ impl Metrics {
             Sent::Hello => "hello",
             Sent::Question => "question",
             Sent::Claims => "claims",
+            Sent::Probe => "probe",
+            Sent::Confirmation => "confirmation",
         };
         self.said.get_or_create(&Kind { kind }).inc();
     }
@@ -274,6 +307,7 @@ impl Metrics {
             self.peers.get_or_create(&label).set(i64::try_from(peers.standings().len()).unwrap_or(i64::MAX));
         }
         self.standing_in.set(i64::try_from(speaker.standing_in()).unwrap_or(i64::MAX));
+        self.confirmed.inner().store(speaker.counts().confirmed, Ordering::Relaxed);
         self.pauses.inner().store(speaker.counts().pauses, Ordering::Relaxed);
     }
 

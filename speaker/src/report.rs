@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ferrolb_core::election::{Change, Contest, Holder, Interfaces, Lost, NodeId};
-use ferrolb_core::speaker::Speaker;
 use ferrolb_core::service::ServiceKey;
+use ferrolb_core::speaker::Speaker;
+use ferrolb_core::wire::Mac;
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
@@ -145,7 +146,9 @@ impl Report {
         let services = names(&ours.contest.services);
         let why = match self.lost.remove(&address) {
             Some(why) => words(&why),
-            None if speaker.lacks(address) => "no interface that its advertisements name can be used".to_owned(),
+            None if speaker.lacks(address) => {
+                "no interface that its advertisements name can be used".to_owned()
+            }
             None => "another node announces it now".to_owned(),
         };
         tracing::info!(ip = %address, services, why, "no longer announcing");
@@ -239,6 +242,18 @@ impl Report {
             elected.then_some(if is_announced { Announced::On(links) } else { Announced::Lacks(links) });
         // Nobody listens any more when the program ends.
         let _ = self.told.send(Told::Of(Standing { service: service.clone(), state }));
+    }
+
+    /// Another host has the address on a link; or none any more.
+    pub(crate) fn conflict(&mut self, address: IpAddr, interface: &str, mac: Option<Mac>) {
+        match mac {
+            Some(mac) => tracing::warn!(
+                ip = %address, interface, %mac,
+                "another host has this address: give it another one, or take it out of the pool"
+            ),
+            None => tracing::info!(ip = %address, interface, "no other host has this address any more"),
+        }
+        self.metrics.conflict(address, interface, mac.is_some());
     }
 
     /// All there was to announce at the start is announced.

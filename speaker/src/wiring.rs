@@ -8,6 +8,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ferrolb_core::election::Holder;
 use ferrolb_runtime::{Context, Events, Note};
@@ -33,14 +34,23 @@ pub(crate) async fn feed(mut told: mpsc::UnboundedReceiver<Told>, board: Arc<Boa
     }
 }
 
+/// A proxy that tells no health within so long is one that does not tell it at all.
+const PROXY_SILENCE: Duration = Duration::from_secs(10);
+
 /// Says of the proxy's health what the machine needs to know.
+///
+/// A node that boots must not take its addresses back before its proxy knows where to send the traffic: until the proxy
+/// has told its health, or has not for ten seconds, the node comes last.
 pub(crate) async fn judge(
     mut health: watch::Receiver<Health>,
     unfit: watch::Sender<bool>,
     shutdown: CancellationToken,
 ) {
-    while let Some(Ok(())) = shutdown.run_until_cancelled(health.changed()).await {
+    let first = tokio::time::timeout(PROXY_SILENCE, health.changed());
+    let Some(_) = shutdown.run_until_cancelled(first).await else { return };
+    loop {
         unfit.send_replace(!health.borrow_and_update().is_fit());
+        let Some(Ok(())) = shutdown.run_until_cancelled(health.changed()).await else { return };
     }
 }
 

@@ -151,6 +151,8 @@ pub enum Speak {
     Own,
     /// That of its owner, whose speaker is away.
     For(Mac),
+    /// With none: the address is ours, and it is being found out whether somebody else has it. Its group is joined.
+    Quiet,
 }
 
 /// A received frame, read.
@@ -375,6 +377,11 @@ impl Announcer {
         self.links.iter().filter(|(_, state)| own(state)).map(|(index, _)| *index).collect()
     }
 
+    /// How `address` is answered for on `link`.
+    pub fn speaks(&self, link: LinkIndex, address: IpAddr) -> Option<Speak> {
+        self.links.get(&link)?.addresses.get(&address).copied()
+    }
+
     /// How many addresses are answered for on behalf of nodes whose speakers are away, each link counted.
     pub fn standing_in(&self) -> usize {
         #[expect(clippy::disallowed_methods, reason = "they are counted")]
@@ -407,6 +414,7 @@ impl LinkState {
         let answer = match self.addresses.get(&address).ok_or(Ignored::NotOurs)? {
             Speak::Own => packet.answer(mac),
             Speak::For(owner) => packet.answer_as(*owner, mac),
+            Speak::Quiet => return Err(Ignored::NotOurs),
         };
         Ok(Answer { address, frame: answer.build() })
     }
@@ -426,6 +434,7 @@ impl LinkState {
         let answer = match self.addresses.get(&address).ok_or(Ignored::NotOurs)? {
             Speak::Own => asked.answer(mac),
             Speak::For(owner) => asked.answer_as(*owner, mac),
+            Speak::Quiet => return Err(Ignored::NotOurs),
         };
         Ok(Answer { address, frame: answer.build() })
     }

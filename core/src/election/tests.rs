@@ -14,6 +14,7 @@ pub(super) fn node(name: &str) -> Node {
         ready: true,
         network_available: true,
         excluded: false,
+        going: false,
         unfit: false,
     }
 }

@@ -206,6 +206,7 @@ impl Ownership {
         if disputed && claim.voice == Voice::Released {
             self.acts.push(Act::Again(claim.address));
         }
+        spot.had = true;
         spot.claimants.retain(|(known, _)| *known != station);
         if claim.voice != Voice::Released {
             spot.claimants.push((station, claim.voice));
@@ -364,6 +365,14 @@ impl Ownership {
     /// What we claim of this address.
     pub fn voice(&self, address: IpAddr) -> Option<Voice> {
         self.spots.get(&address)?.phase.voice()
+    }
+
+    /// Whether the station with this Ethernet address claims the address.
+    pub fn is_claimed_by(&self, address: IpAddr, mac: Mac) -> bool {
+        let claimants = self.spots.get(&address).map(|spot| spot.claimants.as_slice()).unwrap_or_default();
+        claimants
+            .iter()
+            .any(|(station, _)| self.field.runner(*station).is_some_and(|runner| runner.mac == mac))
     }
 
     /// All that we claim.

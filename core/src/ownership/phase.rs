@@ -43,7 +43,7 @@ impl Phase {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spot {
     pub(super) phase: Phase,
-    /// Whether it was ever answered for here by us.
+    /// Whether anybody of us ever answered for it here.
     pub(super) had: bool,
     /// Who else says that it answers for it, ascending.
     pub(super) claimants: Vec<(StationId, Voice)>,

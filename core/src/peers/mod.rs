@@ -334,8 +334,9 @@ impl Peers {
                 if !speaks && peer.kernel_asked + timing.interval <= now {
                     peer.kernel_asked = now;
                     let kernel = peer.addresses.first();
-                    self.events
-                        .extend(kernel.map(|address| Event::Send(*station, peer.mac, Question::Kernel(*address))));
+                    self.events.extend(
+                        kernel.map(|address| Event::Send(*station, peer.mac, Question::Kernel(*address))),
+                    );
                 }
                 let silent = !speaks && peer.kernel + timing.silence(timing.interval) <= now;
                 if silent || since + self.limit <= now {

@@ -123,7 +123,8 @@ impl Speaker {
 
     fn send(&mut self, link: LinkIndex, to: Mac, body: Body, what: Sent) {
         let Some(segment) = self.links.get(&link) else { return };
-        let peers = || segment.peers.iter().map(|(_, peer)| peer.loaded.as_slice()).filter(|keys| !keys.is_empty());
+        let peers =
+            || segment.peers.iter().map(|(_, peer)| peer.loaded.as_slice()).filter(|keys| !keys.is_empty());
         let Some(key) = self.keys.signing(peers()) else { return };
         self.sequence += 1;
         let sender = Sender {

@@ -17,10 +17,21 @@ impl Speaker {
     pub fn handle_links(&mut self, links: BTreeMap<LinkIndex, Link>, now: Duration) {
         let began = self.hello_sent.is_none();
         let same = |known: &Segment, link: &Link| known.link.name == link.name && known.link.ups == link.ups;
-        let there = |index: &LinkIndex, segment: &Segment| links.get(index).is_some_and(|link| same(segment, link));
+        let there =
+            |index: &LinkIndex, segment: &Segment| links.get(index).is_some_and(|link| same(segment, link));
         let gone = self.links.iter().filter(|(index, segment)| !there(index, segment));
         self.gone += gone.map(|(_, segment)| segment.own.generation() + 1).sum::<u64>();
+        let gone: Vec<LinkIndex> = self
+            .links
+            .iter()
+            .filter(|(index, segment)| !there(index, segment))
+            .map(|(index, _)| *index)
+            .collect();
         self.links.retain(|index, segment| there(index, segment));
+        for link in gone {
+            self.conflicts.forget_link(link);
+            self.askers.forget_link(link);
+        }
         for (index, link) in &links {
             if let Some(segment) = self.links.get_mut(index) {
                 if segment.link != *link {

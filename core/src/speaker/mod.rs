@@ -19,6 +19,7 @@
 mod hello;
 mod life;
 mod links;
+mod others;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -26,6 +27,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::announce::{self, Announcer, Answer, Frame, Ignored, Link, LinkIndex, Speak};
+use crate::askers::{Askers, LATELY};
+use crate::conflict::Conflicts;
 use crate::election::{Change, Contest, NodeId, Roster};
 use crate::hello_key::Keys;
 use crate::ownership::{Act, Contests, Known, Ownership};
@@ -48,6 +51,8 @@ pub struct Config {
     pub refresh: Option<Duration>,
     /// How long a node is stood in for before its addresses move.
     pub stand_in_limit: Duration,
+    /// Whether other hosts that have an address of ours are looked for, reported and answered.
+    pub conflict_detection: bool,
 }
 
 /// Something to do.
@@ -73,6 +78,15 @@ pub enum Effect {
         /// All its links now.
         links: BTreeSet<LinkIndex>,
     },
+    /// Another host has an address of ours on a link; or none has it any more.
+    Conflict {
+        /// The link.
+        link: LinkIndex,
+        /// The address.
+        address: IpAddr,
+        /// The other host.
+        mac: Option<Mac>,
+    },
     /// Throw away all frames that have been received and not handled.
     Drain,
     /// Find out whether what is known from the API server is what it says now, and tell by [`Speaker::set_stale`].
@@ -97,6 +111,10 @@ pub enum Sent {
     Question,
     /// What we claim.
     Claims,
+    /// To find out whether somebody else has an address.
+    Probe,
+    /// To a client: an address moved, has it learned that?
+    Confirmation,
 }
 
 /// One link, and who is there.
@@ -128,7 +146,11 @@ pub struct Speaker {
     links: BTreeMap<LinkIndex, Segment>,
     /// The names of links on which a peer counted once.
     heard_on: BTreeSet<String>,
+    /// Addresses that came up while this speaker was there, and that it has not announced yet.
+    fresh: BTreeSet<IpAddr>,
     announcer: Announcer,
+    conflicts: Conflicts,
+    askers: Askers,
     life: Life,
     pause: Option<Pause>,
     unfit: bool,
@@ -150,6 +172,10 @@ pub struct Counts {
     pub pauses: u64,
     /// How many addresses were taken over from nodes that fell silent or said that they go, stand-ins included.
     pub taken: u64,
+    /// How many clients answered at an address that had moved here.
+    pub confirmed: u64,
+    /// The longest that such an answer took.
+    pub slowest: Duration,
 }
 
 impl Speaker {
@@ -157,6 +183,9 @@ impl Speaker {
     pub fn new(config: Config) -> Self {
         Speaker {
             announcer: Announcer::new(config.refresh),
+            conflicts: Conflicts::new(config.conflict_detection, config.epoch),
+            askers: Askers::new(config.epoch, LATELY),
+            fresh: BTreeSet::new(),
             config,
             keys: Arc::default(),
             sequence: 0,
@@ -206,8 +235,16 @@ impl Speaker {
         self.roster = roster;
         for change in changes {
             match &change.contest {
-                Ok(contest) => drop(self.contests.insert(change.address, contest.clone())),
-                Err(_) => drop(self.contests.remove(&change.address)),
+                Ok(contest) => {
+                    let known = self.contests.insert(change.address, contest.clone());
+                    if self.informed && known.is_none() {
+                        self.fresh.insert(change.address);
+                    }
+                }
+                Err(_) => {
+                    self.contests.remove(&change.address);
+                    self.fresh.remove(&change.address);
+                }
             }
         }
         let first = !std::mem::replace(&mut self.informed, true);
@@ -257,11 +294,17 @@ impl Speaker {
     /// 2. a hello is for the peers of that link;
     /// 3. the kernel of a node that was asked whether it is there answers;
     /// 4. in a pause nothing is answered;
-    /// 5. the rest is the announcer's.
+    /// 5. what it says of other hosts is remembered;
+    /// 6. the rest is the announcer's.
     ///
     /// # Errors
     /// [`Ignored`] says why nothing came of it.
-    pub fn handle_frame(&mut self, link: LinkIndex, frame: &[u8], now: Duration) -> Result<Option<Answer>, Ignored> {
+    pub fn handle_frame(
+        &mut self,
+        link: LinkIndex,
+        frame: &[u8],
+        now: Duration,
+    ) -> Result<Option<Answer>, Ignored> {
         self.look_for_pause(now);
         if self.pause.as_ref().is_some_and(|pause| !pause.drained) {
             return Err(Ignored::OutOfDate);
@@ -287,6 +330,7 @@ impl Speaker {
         if self.pause.is_some() {
             return Err(Ignored::OutOfDate);
         }
+        self.hear_others(link, &frame, now);
         self.announcer.answer(link, &frame).map(Some)
     }
 
@@ -327,6 +371,9 @@ impl Speaker {
         }
         if self.pause.is_some() {
             return None;
+        }
+        if let Some(effect) = self.others_effect(now) {
+            return Some(effect);
         }
         Some(match self.announcer.next_effect(now)? {
             announce::Effect::Send { link, address, frame } => {
@@ -373,7 +420,8 @@ impl Speaker {
         // What was done is not waited for.
         let links = links.filter(|at| *at > self.looked);
         let pause = self.pause.as_ref().map(|pause| pause.until);
-        let announcer = self.announcer.next_deadline().filter(|_| self.pause.is_none());
+        let sending = self.announcer.next_deadline().into_iter().chain(self.others_deadline()).min();
+        let announcer = sending.filter(|_| self.pause.is_none());
         let end = self.life.deadline();
         links.chain(hello).chain(pause).chain(announcer).chain(end).min()
     }
@@ -459,12 +507,12 @@ impl Speaker {
         }
         for act in segment.own.take_acts() {
             match act {
-                Act::Own { address, .. } => self.announcer.desire(link, address, Some(Speak::Own), now),
+                Act::Own { address, new } => self.begin(link, address, new, now),
                 Act::StandIn { address, mac } => {
                     self.announcer.desire(link, address, Some(Speak::For(mac)), now);
                 }
                 Act::Again(address) => self.announcer.announce(link, address, now),
-                Act::Stop(address) => self.announcer.desire(link, address, None, now),
+                Act::Stop(address) => self.stop(link, address, now),
             }
         }
     }

@@ -222,7 +222,11 @@ impl Weather {
                     (port, peers.standings().get(&station))
                 });
                 let standing: Vec<_> = standing.collect();
-                machines.push(format!("  {at}/{link} paused {}: {standing:?} {:?}", speaker.is_paused(), speaker.owned(link)));
+                machines.push(format!(
+                    "  {at}/{link} paused {}: {standing:?} {:?}",
+                    speaker.is_paused(),
+                    speaker.owned(link)
+                ));
             }
         }
         self.cluster.fail(&format!("seed {}: {why}\n{}\n  {limits:?}", self.seed, machines.join("\n")))
@@ -329,7 +333,9 @@ impl Weather {
                         told.by == *who && told.owner == *who && when.contains(&told.at)
                     });
                     if let Some(late) = late.filter(|_| lost.contains(&(segment, address))) {
-                        self.fail(&format!("{who} went on at {woke:?} and gave an answer out of date: {late:?}"));
+                        self.fail(&format!(
+                            "{who} went on at {woke:?} and gave an answer out of date: {late:?}"
+                        ));
                     }
                 }
             }
@@ -461,7 +467,9 @@ impl Weather {
                 let mut lost = BTreeSet::new();
                 for segment in 0..self.cluster.segments {
                     for address in &self.addresses {
-                        let of = |told: &&crate::cluster::Told| told.segment == segment && told.address == *address;
+                        let of = |told: &&crate::cluster::Told| {
+                            told.segment == segment && told.address == *address
+                        };
                         let last = self.cluster.told.iter().rev().find(of).map(|told| told.owner);
                         let first = self.fit(segment, *address).first().copied();
                         if last.is_some_and(|last| last != who) && first != Some(who) {

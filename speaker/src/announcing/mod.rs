@@ -248,8 +248,14 @@ impl<D: Datalink> Announcing<D> {
                     let names = links.iter().filter_map(name).collect();
                     self.report.announcing(address, &names, &self.speaker);
                 }
+                Some(Effect::Conflict { link, address, mac }) => {
+                    let interface = self.name(link).to_owned();
+                    self.report.conflict(address, &interface, mac);
+                }
                 Some(Effect::Drain) => {
-                    tracing::info!("this speaker stood still for a while; what came in meanwhile is thrown away");
+                    tracing::info!(
+                        "this speaker stood still for a while; what came in meanwhile is thrown away"
+                    );
                     self.ports.drain();
                 }
                 Some(Effect::CheckView) => {

@@ -179,6 +179,7 @@ fn with_loop<F: Future<Output = ()>>(test: impl FnOnce(Rc<World>) -> F) {
             timing: Timing::default(),
             refresh: None,
             stand_in_limit: Duration::from_secs(60),
+            conflict_detection: false,
         },
         keys: watch::channel(Arc::default()).1,
         unfit: watch::channel(false).1,

@@ -19,9 +19,9 @@ use ferrolb_core::wire::Mac;
 use ferrolb_core::wire::hello::MOST_ADDRESSES;
 use futures::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::NetlinkPayload;
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::{MulticastGroup, new_connection, new_multicast_connection};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -87,12 +87,11 @@ async fn follow_once(
     failing: &mut bool,
 ) -> Result<(), LinksError> {
     // Events first, then the list: what changes in between is then an event that waits.
-    let (connection, _handle, mut events) =
-        new_multicast_connection(&[
-            MulticastGroup::Link,
-            MulticastGroup::Ipv4Ifaddr,
-            MulticastGroup::Ipv6Ifaddr,
-        ])?;
+    let (connection, _handle, mut events) = new_multicast_connection(&[
+        MulticastGroup::Link,
+        MulticastGroup::Ipv4Ifaddr,
+        MulticastGroup::Ipv6Ifaddr,
+    ])?;
     let _events = Task(tokio::spawn(connection));
     let (connection, handle, _) = new_connection()?;
     let broken = CancellationToken::new();

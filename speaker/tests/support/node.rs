@@ -166,6 +166,7 @@ pub(crate) async fn node(
             timing: Timing::default(),
             refresh: None,
             stand_in_limit: Duration::from_secs(60),
+            conflict_detection: false,
         },
         keys: watch::channel(Arc::default()).1,
         unfit: watch::channel(false).1,
