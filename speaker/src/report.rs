@@ -8,6 +8,8 @@ use ferrolb_core::election::{Change, Contest, Holder, Interfaces, Lost, NodeId};
 use ferrolb_core::service::ServiceKey;
 use ferrolb_core::speaker::Speaker;
 use ferrolb_core::wire::Mac;
+use ferrolb_runtime::{Events, Note};
+use k8s_openapi::api::core::v1::ObjectReference;
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
@@ -58,6 +60,7 @@ struct Ours {
 pub struct Report {
     metrics: Metrics,
     told: mpsc::UnboundedSender<Told>,
+    events: Option<Events>,
     /// This node's number.
     me: Option<NodeId>,
     ours: BTreeMap<IpAddr, Ours>,
@@ -75,12 +78,19 @@ impl Report {
         Report {
             metrics,
             told,
+            events: None,
             me: None,
             ours: BTreeMap::new(),
             services: BTreeSet::new(),
             known: BTreeSet::new(),
             lost: BTreeMap::new(),
         }
+    }
+
+    /// Tells users of Services, too.
+    #[must_use]
+    pub fn with_events(self, events: Events) -> Self {
+        Report { events: Some(events), ..self }
     }
 
     /// The API says something else of an address; the speaker knows already. Only what is ours is kept: what is announced
@@ -244,13 +254,45 @@ impl Report {
         let _ = self.told.send(Told::Of(Standing { service: service.clone(), state }));
     }
 
+    fn warn(&self, holder: &Holder, note: String) {
+        let Some(events) = &self.events else { return };
+        events.send(Note {
+            about: ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Service".to_owned()),
+                namespace: Some(holder.key.namespace.clone()),
+                name: Some(holder.key.name.clone()),
+                uid: Some(holder.uid.to_string()).filter(|uid| !uid.is_empty()),
+                ..ObjectReference::default()
+            },
+            warning: true,
+            for_operators: true,
+            reason: "addressConflict",
+            action: "Announcing",
+            note,
+        });
+    }
+
     /// Another host has the address on a link; or none any more.
-    pub(crate) fn conflict(&mut self, address: IpAddr, interface: &str, mac: Option<Mac>) {
+    pub(crate) fn conflict(
+        &mut self,
+        address: IpAddr,
+        interface: &str,
+        mac: Option<Mac>,
+        contest: Option<&Arc<Contest>>,
+    ) {
         match mac {
-            Some(mac) => tracing::warn!(
-                ip = %address, interface, %mac,
-                "another host has this address: give it another one, or take it out of the pool"
-            ),
+            Some(mac) => {
+                let what = "another host has this address: give it another one, or take it out of the pool";
+                tracing::warn!(ip = %address, interface, %mac, "{what}");
+                let note = format!(
+                    "{address} is used by another host too, which has the Ethernet address {mac} on interface {interface}: \
+                     give that host another address, or take this one out of its IPAddressPool"
+                );
+                // While it is only probed, it is not announced, and so not among what is ours.
+                let holders = contest.map(|contest| contest.services.clone()).unwrap_or_default();
+                holders.iter().for_each(|holder| self.warn(holder, note.clone()));
+            }
             None => tracing::info!(ip = %address, interface, "no other host has this address any more"),
         }
         self.metrics.conflict(address, interface, mac.is_some());

@@ -259,6 +259,7 @@ impl Cluster {
             timing: self.timing,
             refresh: None,
             stand_in_limit: self.limit,
+            conflict_detection: false,
         });
         speaker.set_keys(machine.keys.clone(), now);
         speaker.handle_links(links, now);
