@@ -16,6 +16,10 @@ use crate::cluster::{CLIENT_AT, Cluster, Dice, INTERVAL, Version, keys, ms};
 /// claim is waited for (3), a dispute of views ends (10), a pause (k), and the slowest clock (2 %): 22.6 × 1.02, rounded up.
 const QUIET: Duration = Duration::from_millis(2_400);
 
+/// Where views differed for longer than a dispute takes, whoever lost by the hash claims once more so much later (50
+/// intervals and the slowest clock).
+const VIEWS: Duration = Duration::from_millis(5_200);
+
 /// Nobody answers for no longer than this for each thing that goes wrong, while a fit machine is there that nothing happens to.
 /// In intervals: silence is noticed (k + 0.1), an elected one that does not claim is waited for (3), a list of claims
 /// that was lost is asked for again (1); and the slowest clock, and the client that asks once in a while.
@@ -75,6 +79,8 @@ struct Weather {
     owners: BTreeMap<(usize, Ipv4Addr), usize>,
     waking: Vec<Waking>,
     stopped: Vec<(usize, Duration)>,
+    /// Whether the API's news stayed away from somebody.
+    views_differed: bool,
 }
 
 impl Weather {
@@ -118,6 +124,7 @@ impl Weather {
             owners: BTreeMap::new(),
             waking: Vec::new(),
             stopped: Vec::new(),
+            views_differed: false,
         };
         weather.cluster.trace = number("FERROLB_SEED").is_some();
         let version = weather.version();
@@ -231,6 +238,9 @@ impl Weather {
     /// All is quiet: of each address on each segment, one machine answers, with one Ethernet address, and it is the right one.
     fn check_quiet(&mut self) {
         self.cluster.run(QUIET);
+        if std::mem::take(&mut self.views_differed) {
+            self.cluster.run(VIEWS);
+        }
         let then = self.cluster.now;
         self.cluster.run(ms(300));
         for segment in 0..self.cluster.segments {
@@ -428,7 +438,10 @@ impl Weather {
                 let version = self.version();
                 self.cluster.publish(version);
             }
-            Gust::CutApi(at) => cluster.cut_api(*at, true),
+            Gust::CutApi(at) => {
+                cluster.cut_api(*at, true);
+                self.views_differed = true;
+            }
             Gust::Serve(at, fit) => cluster.serve(*at, *fit),
             Gust::Plug(at, port, up) => cluster.plug(*at, *port, *up),
             Gust::Jump(at, by) => cluster.jump(*at, *by),
@@ -464,7 +477,8 @@ impl Weather {
                         let of = |told: &&crate::cluster::Told| told.segment == segment && told.address == *address;
                         let last = self.cluster.told.iter().rev().find(of).map(|told| told.owner);
                         let first = self.fit(segment, *address).first().copied();
-                        if last.is_some_and(|last| last != who) && first != Some(who) {
+                        let calm = self.touched.iter().all(|touched| *touched == who);
+                        if last.is_some_and(|last| last != who) && first != Some(who) && calm {
                             lost.insert((segment, *address));
                         }
                     }
