@@ -15,7 +15,8 @@ help:
 	@echo 'make image      the container image, as an archive: target/image/ferrolb.tar'
 	@echo 'make crds       crds/*.yaml anew from the Rust types'
 	@echo 'make figures    latency, memory and sizes, measured in the cluster'
-	@echo 'make soak       two controllers in a simulation with faults, for millions of steps (SEEDS=20000)'
+	@echo 'make soak       two controllers, and clusters of speakers, in simulations with faults, for millions of'
+	@echo '                steps (SEEDS=20000)'
 	@echo 'make bench      what one allocation, one plan and one hello cost, without a cluster'
 	@echo 'make bench-allocation'
 	@echo '                the controller with 10,000 Services, measured (SERVICES=N ROUNDS=N)'
@@ -88,6 +89,8 @@ bench: toolchain
 soak: toolchain
 	FERROLB_SEEDS=$${SEEDS:-20000} cargo test --locked -p ferrolb-controller --lib --profile bench -- \
 	  --ignored --nocapture simulation::soak
+	FERROLB_SEEDS=$${SEEDS:-20000} cargo test --locked -p ferrolb-core --test simulation --profile bench -- \
+	  --ignored --nocapture weather::soak
 
 toolchain:
 	@case "$$(rustc --version)" in 'rustc $(RUST).'*) ;; *) \

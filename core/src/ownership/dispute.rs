@@ -16,6 +16,10 @@ use super::phase::{Phase, Spot};
 /// So many intervals views may differ before it is no longer the views that decide.
 const GRACE: u32 = 10;
 
+/// So many intervals whoever lost by that leaves it to the other one, before it claims once more: views that still differ
+/// by then are found to be out of date, as each speaker asks the API server as often.
+const REST: u32 = 50;
+
 /// What is to be done about another claim.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
@@ -31,7 +35,8 @@ pub(super) struct Outcome {
 /// 1. nobody else does: no dispute;
 /// 2. of two of whom one knows what the API server says now and the other does not, the first is right;
 /// 3. we are elected, so the other one will hear our claim, find the same and stop. Both answer for that moment;
-/// 4. where it has not stopped after ten intervals, it will not: the hash of node and address decides, that both know.
+/// 4. where it has not stopped after ten intervals, it will not: the hash of node and address decides, that both know;
+///    whoever loses by that tries again after fifty.
 pub(super) fn decide(
     me: &Me,
     field: &Field,
@@ -52,9 +57,15 @@ pub(super) fn decide(
     if me.stale
         && let Some(station) = others.iter().find(live)
     {
+        // Once we know again what it says now, the other one has its time to hear us.
+        spot.dispute = None;
         return Outcome { defer_to: Some(*station), again: None };
     }
-    let since = *spot.dispute.get_or_insert(now);
+    let mut since = *spot.dispute.get_or_insert(now);
+    if since + timing.interval * (GRACE + REST) <= now {
+        since = now;
+        spot.dispute = Some(now);
+    }
     let until = since + timing.interval * GRACE;
     if now < until {
         // Only what we say ourselves can be heard.
@@ -68,5 +79,6 @@ pub(super) fn decide(
     let rivals = others.iter().filter(|station| me.stale || live(station));
     let first = rivals.filter_map(|station| Some((name(*station)?, *station))).min();
     let wins = first.filter(|(theirs, _)| mine.as_ref().is_none_or(|mine| theirs < mine));
-    Outcome { defer_to: wins.map(|(_, station)| station), again: None }
+    let again = wins.is_some().then_some(until + timing.interval * REST);
+    Outcome { defer_to: wins.map(|(_, station)| station), again }
 }

@@ -160,10 +160,11 @@ impl Ownership {
         all.into_iter().for_each(|address| self.settle(address, known, now));
     }
 
-    /// Claims of stations that are gone count no longer.
+    /// Claims of stations that are gone count no longer; and among others than before, disputes begin anew.
     fn forget_claimants(&mut self, peers: &Peers) {
         for spot in self.spots.values_mut() {
             spot.claimants.retain(|(station, _)| peers.get(*station).is_some());
+            spot.dispute = None;
         }
     }
 
@@ -171,6 +172,7 @@ impl Ownership {
     pub fn contest(&mut self, address: IpAddr, known: Known<'_>, now: Duration) {
         if let Some(spot) = self.spots.get_mut(&address) {
             spot.passed.clear();
+            spot.dispute = None;
         }
         self.settle(address, known, now);
     }

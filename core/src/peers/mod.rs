@@ -66,7 +66,7 @@ pub enum Event {
     Send(StationId, Mac, Question),
     /// A hello is due now: somebody waits for it.
     Hello(Urgency),
-    /// A peer's numbers say that it was us who stood still.
+    /// A peer's clock went on while ours did not: it was us who stood still.
     Frozen,
 }
 
@@ -180,12 +180,10 @@ impl Peers {
             peer.restart(sender.epoch, sender.sequence);
             peer.away = peer.away.or(owned.then_some(now));
         }
-        let jump = sender.sequence.saturating_sub(peer.sequence);
-        let passed = now.saturating_sub(peer.heard);
-        if let Body::Hello(_) = body
-            && jump > u64::from(timing.misses) * JUMP
-            && passed < peer.interval * timing.misses
-        {
+        // Its clock went on, and ours did not.
+        let theirs = told_at(sender.sequence).saturating_sub(told_at(peer.sequence));
+        let ours = now.saturating_sub(peer.heard);
+        if theirs > ours + timing.silence(peer.interval) {
             self.events.push(Event::Frozen);
         }
         peer.sequence = sender.sequence;
@@ -500,8 +498,21 @@ impl Peers {
     }
 }
 
-/// So many messages a speaker sends in an interval in quiet times, at most: its hello, an answer, a question.
-const JUMP: u64 = 8;
+/// The lower bits of a sequence number count; those above tell the sender's time in milliseconds.
+const COUNTING: u32 = 20;
+
+/// The number from which a speaker that says hello at `now` counts on.
+///
+/// Numbers rise with the sender's clock, so that whoever hears two of them knows how much time passed at the sender
+/// between them. A machine that stood still with its clock finds that out by the first hello that it hears.
+pub fn sequence_at(now: Duration) -> u64 {
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_mul(1 << COUNTING)
+}
+
+/// What the sender's clock showed, roughly, when it gave this number.
+fn told_at(sequence: u64) -> Duration {
+    Duration::from_millis(sequence >> COUNTING)
+}
 
 /// A digest that nothing has: of a peer whose claims are known in part.
 const UNKNOWN: Digest = Digest { count: u32::MAX, sum: u64::MAX };

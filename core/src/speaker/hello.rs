@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::announce::LinkIndex;
-use crate::peers::Question;
+use crate::peers::{Question, sequence_at};
 use crate::wire::hello::{
     self, Body, Claim, Claims, Flags, GROUP, Hello, MOST_ADDRESSES, Message, Sender, State, StationId, Voice,
 };
@@ -19,6 +19,7 @@ impl Speaker {
         if self.hello_due > now || self.keys.is_empty() {
             return;
         }
+        self.sequence = self.sequence.max(sequence_at(now));
         let links: Vec<LinkIndex> = self.links.keys().copied().collect();
         links.into_iter().for_each(|link| self.hello_to(link, None, now));
         let interval = self.config.timing.interval;

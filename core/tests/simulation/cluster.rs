@@ -102,6 +102,8 @@ pub(crate) struct Told {
 pub(crate) enum Fault {
     /// What waited while it was stopped is read as if it had never stopped: its clock is held back.
     NoPause,
+    /// It is stopped again and again, and nothing is wrong with it.
+    Stopped,
     /// Its claims reach nobody.
     NoClaims,
     /// Its hellos come to everybody's ear, and none comes to it; it answers the client.

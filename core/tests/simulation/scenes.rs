@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ferrolb_core::peers::Timing;
 
-use crate::cluster::{Cluster, INTERVAL, ms};
+use crate::cluster::{CLIENT_AT, Cluster, INTERVAL, Machine, ms};
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
 
@@ -232,5 +232,66 @@ fn an_address_that_the_first_does_not_know_is_announced_by_the_next() {
         cluster.run(ms(200));
         let told = cluster.since(cluster.now - ms(100), other);
         assert!(!told.is_empty() && told.iter().all(|told| told.owner == 0), "{told:?}");
+    }
+}
+
+#[test]
+fn a_network_that_falls_apart_stops_nobody() {
+    // Those who are left ask all the others at once, and their numbers run on.
+    for seed in 0..3 {
+        let mut cluster = Cluster::new(seed, 6, Timing::default());
+        cluster.publish([(IpAddr::V4(VIP), vec![0, 1, 2, 3, 4, 5])].into());
+        cluster.run(ms(1500));
+        cluster.ask(VIP);
+        cluster.run(ms(100));
+        for a in 2..6 {
+            for b in [0, 1, CLIENT_AT] {
+                cluster.cuts.extend([(a, b), (b, a)]);
+            }
+        }
+        let then = cluster.now;
+        cluster.run(ms(3000));
+        gap(&cluster, then, ms(20));
+        let pauses = |at: &Machine| at.speaker.as_ref().map(|speaker| speaker.counts().pauses);
+        let pauses: Vec<_> = cluster.machines.iter().filter_map(pauses).collect();
+        assert_eq!(pauses, [0; 6], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_machine_that_stood_still_with_its_clock_finds_that_out() {
+    for seed in 0..6 {
+        let mut cluster = three(seed);
+        let length = ms(500 + 300 * seed);
+        cluster.suspend(0, length);
+        cluster.run(ms(400));
+        cluster.publish([(IpAddr::V4(VIP), vec![1, 2])].into());
+        cluster.run(length - ms(400));
+        let woke = cluster.now;
+        cluster.run(ms(1500));
+        let paused = cluster.machines[0].speaker.as_ref().map(|speaker| speaker.counts().pauses);
+        assert_eq!(paused, Some(1), "seed {seed}: {:?}", cluster.log);
+        // By the first hello that it hears.
+        owners(&cluster, woke + ms(110), &[1]);
+    }
+}
+
+#[test]
+fn who_knows_again_what_the_api_says_takes_its_own_back() {
+    for seed in 0..6 {
+        let mut cluster = three(seed);
+        cluster.watch();
+        cluster.publish([(IpAddr::V4(VIP), vec![1, 0, 2])].into());
+        cluster.run(ms(500));
+        cluster.cut_api(0, true);
+        cluster.run(ms(500));
+        cluster.publish([(IpAddr::V4(VIP), vec![0, 1, 2])].into());
+        cluster.run(ms(7000));
+        owners(&cluster, cluster.now - ms(500), &[1]);
+        let then = cluster.now;
+        cluster.cut_api(0, false);
+        cluster.run(ms(7000));
+        gap(&cluster, then, ms(20));
+        owners(&cluster, cluster.now - ms(500), &[0]);
     }
 }
