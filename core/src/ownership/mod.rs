@@ -53,6 +53,10 @@ pub enum Act {
     Stop(IpAddr),
 }
 
+/// So many times longer than usual a claim is waited for of somebody who had the address and gave it up: what made it do so
+/// is on its way to us, too.
+const KNOWS_BETTER: u32 = 10;
+
 /// All contests by address.
 pub type Contests = BTreeMap<IpAddr, Arc<Contest>>;
 
@@ -209,6 +213,10 @@ impl Ownership {
             self.acts.push(Act::Again(claim.address));
         }
         spot.had = true;
+        spot.released = match claim.voice {
+            Voice::Released => spot.claims(station).map(|_| station).or(spot.released),
+            _ => None,
+        };
         spot.claimants.retain(|(known, _)| *known != station);
         if claim.voice != Voice::Released {
             spot.claimants.push((station, claim.voice));
@@ -234,7 +242,7 @@ impl Ownership {
     ///
     /// Steps, in the order of the lines below:
     /// 1. the election, with disputes settled ([`dispute`]); an elected station that is fit and has not claimed within three
-    ///    intervals is passed over until it does;
+    ///    intervals (thirty, where it had the address and gave it up) is passed over until it does;
     /// 2. nobody: no word any more, at once;
     /// 3. ours: answer, with our own Ethernet address or that of the absent owner;
     /// 4. another's: what we answer for we go on answering for, until the other one claims it.
@@ -304,7 +312,10 @@ impl Ownership {
                     spot.wait = None;
                 }
                 _ => {
-                    let until = now + timing.patience();
+                    // Who had it, gave it up and knows the API's present state has seen something that we have not yet.
+                    let live = field.runner(elected.station).is_some_and(|runner| !runner.stale);
+                    let gave_up = live && spot.released == Some(elected.station);
+                    let until = now + timing.patience() * if gave_up { KNOWS_BETTER } else { 1 };
                     spot.wait = Some((elected.station, until));
                     waits.insert((until, address));
                     return Some(elected);

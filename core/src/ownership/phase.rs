@@ -49,6 +49,8 @@ pub(super) struct Spot {
     pub(super) claimants: Vec<(StationId, Voice)>,
     /// Who is elected and has not claimed yet, and until when that is waited for.
     pub(super) wait: Option<(StationId, Duration)>,
+    /// Who claimed it last and then gave it up of its own accord.
+    pub(super) released: Option<StationId>,
     /// Those who were elected, did not claim, and are passed over.
     pub(super) passed: Vec<StationId>,
     /// Since when somebody else claims what is ours.

@@ -168,7 +168,8 @@ impl Peers {
             let Some(node) = Some(sender.node.as_str()).filter(|_| matches!(body, Body::Hello(_))) else {
                 return;
             };
-            let peer = Peer::new(node, &sender.interface, sender.mac, sender.epoch, sender.sequence, now);
+            let mut peer = Peer::new(node, &sender.interface, sender.mac, sender.epoch, sender.sequence, now);
+            peer.clocks = (told_at(sender.sequence), now);
             self.peers.insert(station, peer);
             self.events.push(Event::Hello(Urgency::All));
         }
@@ -178,13 +179,19 @@ impl Peers {
             // Its speaker ended without a word, and its node lives: what it owned is stood in for until it claims.
             let owned = peer.known.count > 0;
             peer.restart(sender.epoch, sender.sequence);
+            peer.clocks = (told_at(sender.sequence), now);
             peer.away = peer.away.or(owned.then_some(now));
         }
         // Its clock went on, and ours did not.
-        let theirs = told_at(sender.sequence).saturating_sub(told_at(peer.sequence));
-        let ours = now.saturating_sub(peer.heard);
-        if theirs > ours + timing.silence(peer.interval) {
+        let told = told_at(sender.sequence);
+        let (theirs, ours) = (told.saturating_sub(peer.clocks.0), now.saturating_sub(peer.clocks.1));
+        let frozen = theirs > ours + timing.silence(peer.interval);
+        if frozen {
             self.events.push(Event::Frozen);
+        }
+        // Over a short time, as no two clocks run alike; but over more than one message, as many may have waited for us.
+        if frozen || ours > peer.interval * CLOCKS {
+            peer.clocks = (told, now);
         }
         peer.sequence = sender.sequence;
         (peer.heard, peer.asked, peer.kernel) = (now, 0, now);
@@ -497,6 +504,9 @@ impl Peers {
         (number(slice), number(slices), part)
     }
 }
+
+/// Over so many intervals clocks are compared.
+const CLOCKS: u32 = 10;
 
 /// The lower bits of a sequence number count; those above tell the sender's time in milliseconds.
 const COUNTING: u32 = 20;

@@ -40,6 +40,8 @@ pub struct Peer {
     pub(super) interval: Duration,
     /// When it was heard last.
     pub(super) heard: Duration,
+    /// What its clock and ours showed when they were last compared.
+    pub(super) clocks: (Duration, Duration),
     /// Until when its last word that it hears us counts.
     pub(super) listed: Duration,
     /// Whom it hears: until when that counts, and whether the other one hears it too.
@@ -92,6 +94,7 @@ impl Peer {
             retired: VecDeque::new(),
             interval: Duration::from_millis(100),
             heard: now,
+            clocks: (Duration::ZERO, now),
             listed: Duration::ZERO,
             hears: BTreeMap::new(),
             asked: 0,

@@ -146,8 +146,8 @@ pub struct Speaker {
     links: BTreeMap<LinkIndex, Segment>,
     /// The names of links on which a peer counted once.
     heard_on: BTreeSet<String>,
-    /// Addresses that came up while this speaker was there, and that it has not announced yet.
-    fresh: BTreeSet<IpAddr>,
+    /// Addresses that came up while this speaker was there, and when.
+    fresh: BTreeMap<IpAddr, Duration>,
     announcer: Announcer,
     conflicts: Conflicts,
     askers: Askers,
@@ -185,7 +185,7 @@ impl Speaker {
             announcer: Announcer::new(config.refresh),
             conflicts: Conflicts::new(config.conflict_detection, config.epoch),
             askers: Askers::new(config.epoch, LATELY),
-            fresh: BTreeSet::new(),
+            fresh: BTreeMap::new(),
             config,
             keys: Arc::default(),
             sequence: 0,
@@ -238,7 +238,7 @@ impl Speaker {
                 Ok(contest) => {
                     let known = self.contests.insert(change.address, contest.clone());
                     if self.informed && known.is_none() {
-                        self.fresh.insert(change.address);
+                        self.fresh.insert(change.address, now);
                     }
                 }
                 Err(_) => {
@@ -247,6 +247,7 @@ impl Speaker {
                 }
             }
         }
+        self.fresh.retain(|_, at| *at + others::NEW > now);
         let first = !std::mem::replace(&mut self.informed, true);
         let links: Vec<LinkIndex> = self.links.keys().copied().collect();
         for link in links {

@@ -12,11 +12,15 @@ use crate::wire::{Mac, arp, ndp};
 
 use super::{Effect, Sent, Speaker};
 
+/// So long an address is new in the cluster.
+pub(super) const NEW: Duration = Duration::from_secs(2);
+
 impl Speaker {
     /// An address became ours on a link: found out first whether somebody else has it, where it is new in the cluster; else
     /// announced at once, and those who asked for it are asked whether they have learned.
     pub(super) fn begin(&mut self, link: LinkIndex, address: IpAddr, new: bool, now: Duration) {
-        let fresh = new && self.fresh.remove(&address);
+        // On each of its links; but not where a link comes later, or nobody else is left.
+        let fresh = new && self.fresh.get(&address).is_some_and(|at| *at + NEW > now);
         if fresh && self.conflicts.probe(link, address, now) {
             self.announcer.desire(link, address, Some(Speak::Quiet), now);
             return;

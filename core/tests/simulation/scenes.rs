@@ -127,6 +127,26 @@ fn a_planned_move_has_no_gap_and_at_most_the_lag_of_two_owners() {
     }
 }
 
+/// What is gone for its owner is gone for those who hear of it later, too: nobody takes it up in between.
+#[test]
+fn an_address_that_its_owner_gave_up_is_not_taken_up_by_who_lags_behind() {
+    for seed in 0..12 {
+        let mut cluster = three(seed);
+        cluster.machines[1].cut_off = true;
+        cluster.machines[2].cut_off = true;
+        let then = cluster.now;
+        cluster.publish([].into());
+        cluster.run(ms(1500));
+        for lagging in 1..3 {
+            cluster.machines[lagging].cut_off = false;
+            cluster.tell(lagging);
+        }
+        cluster.run(ms(5000));
+        let late = cluster.since(then + ms(50), VIP);
+        assert!(late.is_empty(), "seed {seed}: {late:?}");
+    }
+}
+
 #[test]
 fn a_machine_that_returns_takes_its_own_back_without_a_gap() {
     for seed in 0..12 {
