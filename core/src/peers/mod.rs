@@ -304,7 +304,7 @@ impl Peers {
         for (station, peer) in &mut self.peers {
             let interval = peer.interval;
             let doubt = peer.heard + timing.doubt(interval);
-            if peer.state == State::Away && peer.away.is_none() {
+            if peer.state == State::Away && peer.away.is_none() && !peer.listed.is_zero() {
                 (peer.away, peer.kernel) = (Some(now), now);
             }
             if peer.away.is_none() {
