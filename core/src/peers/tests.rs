@@ -152,6 +152,36 @@ fn another_session_counts_when_it_hears_us_or_the_known_one_is_silent() {
 }
 
 #[test]
+fn the_sessions_of_who_was_forgotten_are_over_all_the_same() {
+    let mut peers = peers();
+    speak(&mut peers, "a", ms(0), ms(500));
+    let old = message("a", 1, ms(450), Body::Hello(hello("a", &[(me(), EPOCH)])));
+    wait(&mut peers, ms(2000));
+    assert!(peers.get(station("a")).is_none());
+    peers.hear(&old, ms(2000));
+    assert!(peers.get(station("a")).is_none(), "the same session, and no higher number");
+    // It starts again, and a frame of its first session comes once more.
+    let new = |at| message("a", 2, at, Body::Hello(hello("a", &[(me(), EPOCH)])));
+    peers.hear(&new(ms(2100)), ms(2100));
+    peers.hear(&message("a", 1, ms(3000), old.message.body), ms(2150));
+    peers.hear(&new(ms(2200)), ms(2200));
+    let known = peers.get(station("a")).map(|peer| (peer.epoch, peer.heard));
+    assert_eq!((known, standing(&peers, "a")), (Some((2, ms(2200))), Some(Standing::Fit)));
+}
+
+#[test]
+fn only_a_hello_says_what_its_sender_claims_now() {
+    let mut peers = peers();
+    owner(&mut peers, "a", ms(0));
+    assert!(!peers.get(station("a")).is_some_and(|peer| peer.is_known_since(ms(50))));
+    peers.hear(&message("a", 1, ms(100), Body::Ask { nonce: 1 }), ms(100));
+    assert!(!peers.get(station("a")).is_some_and(|peer| peer.is_known_since(ms(50))), "that was a question");
+    let claims = Digest::of(&[Claim { address: VIP, voice: Voice::Own }]);
+    say(&mut peers, "a", ms(200), Hello { claims, ..hello("a", &[(me(), EPOCH)]) });
+    assert!(peers.get(station("a")).is_some_and(|peer| peer.is_known_since(ms(50))));
+}
+
+#[test]
 fn in_its_last_interval_a_silent_peer_and_its_kernel_are_asked_three_times() {
     let mut peers = peers();
     speak(&mut peers, "a", ms(0), ms(0));
