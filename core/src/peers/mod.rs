@@ -28,8 +28,8 @@ use crate::wire::hello::{
     Voice,
 };
 
-use peer::Parts;
 pub use peer::Peer;
+use peer::{Parts, Past};
 pub use timing::{ASKS, Timing};
 
 /// The most peers on one link. More are not heard: memory is bounded, whatever holders of the key do.
@@ -99,6 +99,8 @@ pub struct Peers {
     /// How long a node may be stood in for.
     limit: Duration,
     peers: BTreeMap<StationId, Peer>,
+    /// The sessions of those who are forgotten, of at most [`MOST_PEERS`].
+    past: BTreeMap<StationId, Past>,
     /// Whether any peer ever counted here.
     ever: bool,
     slice: usize,
@@ -119,6 +121,7 @@ impl Peers {
             timing,
             limit,
             peers: BTreeMap::new(),
+            past: BTreeMap::new(),
             ever: false,
             slice: 0,
             unheard: None,
@@ -168,8 +171,22 @@ impl Peers {
             let Some(node) = Some(sender.node.as_str()).filter(|_| matches!(body, Body::Hello(_))) else {
                 return;
             };
+            if let Some(past) = self.past.get(&station) {
+                let same = past.epoch == sender.epoch;
+                if past.retired.contains(&sender.epoch) || same && sender.sequence <= past.sequence {
+                    return;
+                }
+                if !same && !lists_me {
+                    // It counts from its first word on that it hears us, as if it were still known.
+                    self.events.push(Event::Hello(Urgency::All));
+                    return;
+                }
+            }
             let mut peer = Peer::new(node, &sender.interface, sender.mac, sender.epoch, sender.sequence, now);
             peer.clocks = (told_at(sender.sequence), now);
+            if let Some(past) = self.past.remove(&station) {
+                peer.resume(past);
+            }
             self.peers.insert(station, peer);
             self.events.push(Event::Hello(Urgency::All));
         }
@@ -311,7 +328,7 @@ impl Peers {
         for (station, peer) in &mut self.peers {
             let interval = peer.interval;
             let doubt = peer.heard + timing.doubt(interval);
-            if peer.state == State::Away && peer.away.is_none() {
+            if peer.state == State::Away && peer.away.is_none() && !peer.listed.is_zero() {
                 (peer.away, peer.kernel) = (Some(now), now);
             }
             if peer.away.is_none() {
@@ -367,7 +384,12 @@ impl Peers {
     /// It is not there any more, and claims nothing: should it return, it is new, and only its claims of then count. Its
     /// standing need not change by that, if it did not count before.
     fn remove(&mut self, station: StationId) {
-        self.peers.remove(&station);
+        if let Some(peer) = self.peers.remove(&station) {
+            if self.past.len() >= MOST_PEERS {
+                self.past.pop_first();
+            }
+            self.past.insert(station, peer.past());
+        }
         self.events.push(Event::Replaced(station, Vec::new()));
     }
 
@@ -531,6 +553,7 @@ impl Peer {
     /// Takes a hello's content.
     fn hear(&mut self, hello: &Hello, lists_me: bool, timing: Timing, now: Duration) {
         self.interval = hello.interval;
+        self.greeted = now;
         (self.unfit, self.stale) = (hello.flags.unfit, hello.flags.stale);
         self.state = hello.state;
         self.addresses.clone_from(&hello.addresses);

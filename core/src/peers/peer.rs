@@ -42,6 +42,8 @@ pub struct Peer {
     pub(super) heard: Duration,
     /// What its clock and ours showed when they were last compared.
     pub(super) clocks: (Duration, Duration),
+    /// When its last hello was heard.
+    pub(super) greeted: Duration,
     /// Until when its last word that it hears us counts.
     pub(super) listed: Duration,
     /// Whom it hears: until when that counts, and whether the other one hears it too.
@@ -59,6 +61,14 @@ pub struct Peer {
     pub(super) known: Digest,
     pub(super) wanted: Option<Duration>,
     pub(super) parts: Option<Parts>,
+}
+
+/// What stays of a station that is forgotten, so that its frames of before count no more than if it were there.
+#[derive(Clone, Debug)]
+pub(super) struct Past {
+    pub(super) epoch: u64,
+    pub(super) sequence: u64,
+    pub(super) retired: VecDeque<u64>,
 }
 
 /// The parts of a whole list of claims that have come so far.
@@ -95,6 +105,7 @@ impl Peer {
             interval: Duration::from_millis(100),
             heard: now,
             clocks: (Duration::ZERO, now),
+            greeted: now,
             listed: Duration::ZERO,
             hears: BTreeMap::new(),
             asked: 0,
@@ -108,12 +119,29 @@ impl Peer {
         }
     }
 
-    /// Goes over to a new session of the same station.
-    pub(super) fn restart(&mut self, epoch: u64, sequence: u64) {
+    /// What is to stay of it.
+    pub(super) fn past(self) -> Past {
+        Past { epoch: self.epoch, sequence: self.sequence, retired: self.retired }
+    }
+
+    /// It was here before.
+    pub(super) fn resume(&mut self, past: Past) {
+        self.retired = past.retired;
+        if past.epoch != self.epoch {
+            self.retire(past.epoch);
+        }
+    }
+
+    fn retire(&mut self, epoch: u64) {
         if self.retired.len() == RETIRED {
             self.retired.pop_front();
         }
-        self.retired.push_back(self.epoch);
+        self.retired.push_back(epoch);
+    }
+
+    /// Goes over to a new session of the same station.
+    pub(super) fn restart(&mut self, epoch: u64, sequence: u64) {
+        self.retire(self.epoch);
         (self.epoch, self.sequence) = (epoch, sequence);
         self.listed = Duration::ZERO;
         self.hears.clear();
@@ -121,9 +149,9 @@ impl Peer {
         self.told = Digest::default();
     }
 
-    /// Whether it was heard since then, and all that it claims is known.
+    /// Whether its hello was heard since then, and all that it claims is known.
     pub fn is_known_since(&self, since: Duration) -> bool {
-        self.heard > since && self.known == self.told
+        self.greeted > since && self.known == self.told
     }
 
     /// Whether it answers for addresses of this family: without an IPv6 address, no neighbour discovery takes place there.

@@ -66,8 +66,8 @@ impl Speaker {
             segment.peers.excuse(now);
         }
         (self.hello_due, self.hello_sent) = (now, Some(now));
-        if awaited.is_empty() {
-            // Nobody could have taken anything.
+        if awaited.is_empty() && !self.links.values().any(|segment| segment.peers.ever()) {
+            // Nobody was ever there who could have taken anything.
             return;
         }
         self.counts.pauses += 1;

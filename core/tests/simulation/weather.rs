@@ -78,6 +78,8 @@ struct Weather {
     stopped: Vec<(usize, Duration)>,
     /// Whether the API's news stayed away from somebody.
     views_differed: bool,
+    /// Whether the network fell apart since all was quiet.
+    parted: bool,
 }
 
 impl Weather {
@@ -122,6 +124,7 @@ impl Weather {
             waking: Vec::new(),
             stopped: Vec::new(),
             views_differed: false,
+            parted: false,
         };
         weather.cluster.trace = number("FERROLB_SEED").is_some();
         let version = weather.version();
@@ -253,6 +256,7 @@ impl Weather {
         self.waking.clear();
         self.touched.clear();
         self.gusts = 0;
+        self.parted = false;
     }
 
     fn check_address(&mut self, segment: usize, address: Ipv4Addr, then: Duration) {
@@ -402,6 +406,7 @@ impl Weather {
 
     fn apply(&mut self, gust: &Gust) {
         self.gusts += 1;
+        self.parted |= matches!(gust, Gust::Cut(_) | Gust::Deaf(_) | Gust::Mute(_));
         let now = self.cluster.now;
         self.waking.iter_mut().for_each(|waking| waking.until = waking.until.min(now));
         let count = self.cluster.machines.len();
@@ -488,8 +493,10 @@ impl Weather {
                         };
                         let last = self.cluster.told.iter().rev().find(of).map(|told| told.owner);
                         let first = self.fit(segment, *address).first().copied();
-                        let calm = self.touched.iter().all(|touched| *touched == who);
-                        if last.is_some_and(|last| last != who) && first != Some(who) && calm {
+                        // Who was cut off has to hear first that it is no longer.
+                        let calm = !self.parted && self.touched.iter().all(|touched| *touched == who);
+                        let mine = first.is_none_or(|first| first == who);
+                        if last.is_some_and(|last| last != who) && !mine && calm {
                             lost.insert((segment, *address));
                         }
                     }
@@ -522,7 +529,9 @@ impl Weather {
         let mut before = BTreeMap::new();
         for segment in 0..self.cluster.segments {
             for address in &self.addresses {
-                before.insert((segment, *address), self.fit(segment, *address));
+                // Where nobody was heard before, the API alone decides, also for nodes that are not there.
+                let fit = if self.is_heard(segment) { self.fit(segment, *address) } else { Vec::new() };
+                before.insert((segment, *address), fit);
             }
         }
         let returning = self.owners.clone();
