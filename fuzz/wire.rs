@@ -2,11 +2,13 @@
 //! frames, with a stable compiler.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ferrolb_core::announce::{Announcer, Effect, Ignored, Link, LinkIndex};
-use ferrolb_core::election::Interfaces;
+use ferrolb_core::announce::{Announcer, Effect, Frame, Ignored, Link, LinkIndex, Speak};
 use ferrolb_core::hello_key::{Key, Keys};
+use ferrolb_core::peers::Timing;
+use ferrolb_core::speaker::{Config, Speaker};
 use ferrolb_core::wire::hello::{self, Refusal};
 use ferrolb_core::wire::{Mac, arp, is_ndp, ndp};
 
@@ -115,17 +117,21 @@ fn is_word(text: &str) -> bool {
 /// 2. Or it asks for an address that is ours on that link, and the answer speaks for that address, with the link's MAC.
 /// 3. An address that was taken away is never answered for.
 pub(crate) fn receive(data: &[u8]) {
+    speaker(data);
     let (here, there) = (LinkIndex(2), LinkIndex(3));
-    let link = |name: &str, mac| Link { name: name.to_owned(), mac, ups: 0, ipv6: true };
+    let link =
+        |name: &str, mac| Link { name: name.to_owned(), mac, ups: 0, ipv6: true, addresses: [].into() };
     let addresses: [IpAddr; 2] = [[10, 0, 0, 1].into(), [0xfd00, 0, 0, 0, 0, 0, 0, 1].into()];
     let now = Duration::ZERO;
     let mut announcer = Announcer::new(None);
     announcer.handle_links([(here, link("here", OURS)), (there, link("there", OTHERS))].into(), now);
     for address in addresses {
-        announcer.desire(address, Some(Interfaces::Only(["here".to_owned()].into())), now);
+        announcer.desire(here, address, Some(Speak::Own), now);
     }
+    let answer =
+        |announcer: &Announcer, on| Frame::parse(data).and_then(|frame| announcer.answer(on, &frame));
     for (on, ours) in [(here, true), (there, false), (LinkIndex(9), false)] {
-        match announcer.handle_frame(on, data) {
+        match answer(&announcer, on) {
             Err(why) => assert!(is_word(&why.to_string()), "{why}"),
             Ok(answer) => {
                 assert!(ours && addresses.contains(&answer.address), "{answer:?}");
@@ -134,14 +140,42 @@ pub(crate) fn receive(data: &[u8]) {
             }
         }
     }
-    assert_eq!(announcer.handle_frame(LinkIndex(9), data), Err(Ignored::UnknownLink));
-    for address in addresses {
-        announcer.desire(address, None, now);
+    if Frame::parse(data).is_ok() {
+        assert_eq!(answer(&announcer, LinkIndex(9)), Err(Ignored::UnknownLink));
     }
-    assert!(announcer.handle_frame(here, data).is_err());
+    for address in addresses {
+        announcer.desire(here, address, None, now);
+    }
+    assert!(answer(&announcer, here).is_err());
     while let Some(effect) = announcer.next_effect(now) {
         assert!(!matches!(effect, Effect::Send { .. }), "{effect:?}");
     }
+}
+
+/// A whole speaker that has a link, a key and nothing to say: it may remember who spoke, and answers no other frame than a
+/// question that is signed.
+fn speaker(data: &[u8]) {
+    let (link, now) = (LinkIndex(2), Duration::from_secs(1));
+    let mut speaker = Speaker::new(Config {
+        node: "ours".into(),
+        epoch: 7,
+        timing: Timing::default(),
+        refresh: None,
+        stand_in_limit: Duration::from_secs(60),
+        conflict_detection: true,
+    });
+    speaker.set_keys(Arc::new(Keys::new(hello_key(), []).expect("one key")), now);
+    let here = Link { name: "here".to_owned(), mac: OURS, ups: 0, ipv6: true, addresses: [].into() };
+    speaker.handle_links([(link, here)].into(), now);
+    if let Ok(answer) = speaker.handle_frame(link, data, now) {
+        assert_eq!(answer, None);
+    }
+    let mut steps = 0;
+    while let Some(effect) = speaker.next_effect(now) {
+        steps += 1;
+        assert!(steps < 100, "{effect:?}");
+    }
+    assert!(speaker.next_deadline().is_some_and(|at| at > now));
 }
 
 /// The address of the other link.
@@ -201,6 +235,7 @@ pub(crate) fn hello(data: &[u8]) {
     signed[20..24].copy_from_slice(&hello_key().id().0.to_be_bytes());
     let tag = hello_key().tag(&signed[14..]);
     signed.extend(tag);
+    speaker(&signed);
     match hello::parse_frame(&signed, &keys) {
         Err(refusal) => assert!(refusal.was_signed() && is_word(&refusal.to_string()), "{refusal}"),
         Ok(received) => {

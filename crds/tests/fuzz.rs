@@ -277,8 +277,10 @@ fn hellos() -> Vec<Vec<u8>> {
     };
     let mut bodies = vec![Body::Hello(beat), Body::Ask { nonce: 1 }, Body::Want { of_epoch: 7 }];
     bodies.extend(Claims::whole(&claimed).into_iter().map(Body::Claims));
-    let released = [Claim { address: own, voice: Voice::Released }];
-    bodies.extend(Claims::change(&claimed, &released).into_iter().map(Body::Claims));
+    let released = [(Some(Voice::Own), Claim { address: own, voice: Voice::Released })];
+    let before =
+        hello::Digest::of(&claimed.iter().map(|(a, v)| Claim { address: *a, voice: *v }).collect::<Vec<_>>());
+    bodies.extend(Claims::change(before, &released).into_iter().map(Body::Claims));
     let built = bodies.into_iter().map(|body| {
         let message = Message { sender: sender.clone(), body };
         let payload = hello::payload(&message, &wire::hello_key()).expect("it fits");

@@ -521,10 +521,10 @@ impl Cluster {
         let Ok(received) = parse_frame(frame, &keys(&[7, 8])) else { return };
         match received.message.body {
             Body::Claims(claims) => {
-                self.note(format!("{sender} on {segment}: {:?} {:?}", claims.kind, claims.entries))
+                self.note(format!("{sender} on {segment}: {:?} {:?}", claims.kind, claims.entries));
             }
             Body::Want { .. } => {
-                self.note(format!("{sender} on {segment} asks {} for its claims", received.destination))
+                self.note(format!("{sender} on {segment} asks {} for its claims", received.destination));
             }
             Body::Hello(hello) if hello.state != State::Active || hello.flags != Flags::default() => {
                 self.note(format!("{sender} on {segment}: {:?} {:?}", hello.state, hello.flags));
@@ -704,7 +704,7 @@ impl Cluster {
             Happening::Reaches { segment, frame } => self.reaches(segment, &frame),
             Happening::News { at } => match self.machines[at].frozen {
                 Some(frozen) => {
-                    self.schedule(frozen.until + Duration::from_micros(1), Happening::News { at })
+                    self.schedule(frozen.until + Duration::from_micros(1), Happening::News { at });
                 }
                 None => self.tell(at),
             },

@@ -598,6 +598,7 @@ fn weather(seed: u64, fault: Option<Fault>) {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "how long to simulate is not core's business, but its tests'")]
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
