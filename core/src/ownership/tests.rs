@@ -24,7 +24,8 @@ fn mac(n: usize) -> Mac {
 }
 
 fn roster() -> Roster {
-    let node = |n| ApiNode { name: format!("node{n}"), ready: true, network_available: true, ..ApiNode::default() };
+    let node =
+        |n| ApiNode { name: format!("node{n}"), ready: true, network_available: true, ..ApiNode::default() };
     Roster::default().follow(&(0..4).map(node).collect::<Vec<_>>())
 }
 

@@ -28,8 +28,8 @@ use crate::wire::hello::{
     Voice,
 };
 
-use peer::{Parts, Past};
 pub use peer::Peer;
+use peer::{Parts, Past};
 pub use timing::{ASKS, Timing};
 
 /// The most peers on one link. More are not heard: memory is bounded, whatever holders of the key do.
@@ -349,8 +349,9 @@ impl Peers {
                 if !speaks && peer.kernel_asked + timing.interval <= now {
                     peer.kernel_asked = now;
                     let kernel = peer.addresses.first();
-                    self.events
-                        .extend(kernel.map(|address| Event::Send(*station, peer.mac, Question::Kernel(*address))));
+                    self.events.extend(
+                        kernel.map(|address| Event::Send(*station, peer.mac, Question::Kernel(*address))),
+                    );
                 }
                 let silent = !speaks && peer.kernel + timing.silence(timing.interval) <= now;
                 if silent || since + self.limit <= now {

@@ -188,7 +188,9 @@ fn in_its_last_interval_a_silent_peer_and_its_kernel_are_asked_three_times() {
     peers.take_events();
     assert_eq!(wait(&mut peers, ms(199)), []);
     let events = wait(&mut peers, ms(299));
-    let asked = |question| events.iter().filter(|event| **event == Event::Send(station("a"), mac("a"), question)).count();
+    let asked = |question| {
+        events.iter().filter(|event| **event == Event::Send(station("a"), mac("a"), question)).count()
+    };
     assert_eq!((asked(Question::Ask), asked(Question::Kernel(own("a")))), (3, 3), "{events:?}");
     assert_eq!(standing(&peers, "a"), Some(Standing::Fit));
     wait(&mut peers, ms(309));
@@ -227,7 +229,10 @@ fn a_kernel_that_answers_in_the_last_interval_makes_it_away_and_its_silence_ends
     assert_eq!(standing(&peers, "a"), Some(Standing::Away));
     let events = wait(&mut peers, ms(1000));
     assert_eq!(standing(&peers, "a"), None);
-    assert!(events.contains(&Event::Replaced(station("a"), vec![])), "it claims nothing any more: {events:?}");
+    assert!(
+        events.contains(&Event::Replaced(station("a"), vec![])),
+        "it claims nothing any more: {events:?}"
+    );
 }
 
 #[test]
@@ -354,7 +359,8 @@ fn the_list_of_peers_goes_round_in_slices() {
     }
     let told = [peers.list(None, ms(10)), peers.list(None, ms(10))];
     assert!(told.iter().all(|(_, slices, _)| *slices == 2));
-    let mut all: Vec<StationId> = told.iter().flat_map(|(.., part)| part.iter().map(|heard| heard.station)).collect();
+    let mut all: Vec<StationId> =
+        told.iter().flat_map(|(.., part)| part.iter().map(|heard| heard.station)).collect();
     all.sort();
     all.dedup();
     assert_eq!(all.len(), count);

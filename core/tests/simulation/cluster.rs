@@ -228,7 +228,8 @@ impl Cluster {
     }
 
     pub(crate) fn note(&mut self, what: String) {
-        self.log.push(format!("{:>10.3} ms  {what}", (self.now - Duration::from_secs(1000)).as_secs_f64() * 1e3));
+        self.log
+            .push(format!("{:>10.3} ms  {what}", (self.now - Duration::from_secs(1000)).as_secs_f64() * 1e3));
     }
 
     fn links(&self, at: usize) -> BTreeMap<LinkIndex, Link> {
@@ -475,7 +476,11 @@ impl Cluster {
             for port in 0..self.machines[at].ports.len() {
                 let there = &self.machines[at].ports[port];
                 let for_it = to.is_group() || to == there.mac;
-                if Some((at, port)) == from || !for_it || there.segment != segment || self.dice.chance(self.loss) {
+                if Some((at, port)) == from
+                    || !for_it
+                    || there.segment != segment
+                    || self.dice.chance(self.loss)
+                {
                     continue;
                 }
                 for _ in 0..1 + u8::from(self.dice.chance(self.twice)) {
@@ -484,7 +489,8 @@ impl Cluster {
                 }
             }
         }
-        if (to == CLIENT || to.is_group()) && sender != CLIENT_AT && !self.cuts.contains(&(sender, CLIENT_AT)) {
+        if (to == CLIENT || to.is_group()) && sender != CLIENT_AT && !self.cuts.contains(&(sender, CLIENT_AT))
+        {
             let Ok(Frame::Arp(packet)) = Frame::parse(frame) else { return };
             let has = |machine: &Machine| machine.ports.iter().any(|port| port.mac == packet.sender.mac);
             let owner = self.machines.iter().position(has).unwrap();
@@ -513,8 +519,12 @@ impl Cluster {
     fn overhear(&mut self, sender: usize, segment: usize, frame: &[u8]) {
         let Ok(received) = parse_frame(frame, &keys(&[7, 8])) else { return };
         match received.message.body {
-            Body::Claims(claims) => self.note(format!("{sender} on {segment}: {:?} {:?}", claims.kind, claims.entries)),
-            Body::Want { .. } => self.note(format!("{sender} on {segment} asks {} for its claims", received.destination)),
+            Body::Claims(claims) => {
+                self.note(format!("{sender} on {segment}: {:?} {:?}", claims.kind, claims.entries));
+            }
+            Body::Want { .. } => {
+                self.note(format!("{sender} on {segment} asks {} for its claims", received.destination));
+            }
             Body::Hello(hello) if hello.state != State::Active || hello.flags != Flags::default() => {
                 self.note(format!("{sender} on {segment}: {:?} {:?}", hello.state, hello.flags));
             }
@@ -543,7 +553,8 @@ impl Cluster {
             match effect {
                 Effect::Send { frame, link, .. } => {
                     let port = self.machines[at].ports.iter().position(|port| port.link == link).unwrap();
-                    let (up, segment) = (self.machines[at].ports[port].up, self.machines[at].ports[port].segment);
+                    let (up, segment) =
+                        (self.machines[at].ports[port].up, self.machines[at].ports[port].segment);
                     if self.machines[at].alive && up {
                         self.send(Some((at, port)), segment, &frame);
                     }
@@ -557,7 +568,10 @@ impl Cluster {
                     }
                     self.tell(at);
                 }
-                Effect::AskProxy { .. } | Effect::Join(..) | Effect::Leave(..) | Effect::Announcing { .. } => {}
+                Effect::AskProxy { .. }
+                | Effect::Join(..)
+                | Effect::Leave(..)
+                | Effect::Announcing { .. } => {}
             }
         }
         let now = self.at(at);
@@ -687,7 +701,9 @@ impl Cluster {
             Happening::Arrives { at, port, frame } => self.arrives(at, port, frame),
             Happening::Reaches { segment, frame } => self.reaches(segment, &frame),
             Happening::News { at } => match self.machines[at].frozen {
-                Some(frozen) => self.schedule(frozen.until + Duration::from_micros(1), Happening::News { at }),
+                Some(frozen) => {
+                    self.schedule(frozen.until + Duration::from_micros(1), Happening::News { at });
+                }
                 None => self.tell(at),
             },
             Happening::Looks { at } => {
