@@ -29,6 +29,9 @@ const NOBODY: Duration = Duration::from_millis(760);
 /// was lost is noticed by the next hello and asked for (2), a pause (k).
 const TWO: Duration = Duration::from_millis(1_600);
 
+/// Whoever was stopped for longer than k - 1 intervals (and the slowest clock) knows that it was.
+const NOTICED: Duration = Duration::from_millis(205);
+
 /// Something that happens.
 #[derive(Clone, Debug)]
 enum Gust {
@@ -419,7 +422,10 @@ impl Weather {
             Gust::End(at, away) => cluster.end(*at, *away),
             Gust::Stop(at, length) => {
                 cluster.freeze(*at, *length);
-                self.stopped.push((*at, cluster.now + *length));
+                // Shorter than k - 1 intervals is no pause: what waited is read in its order.
+                if *length > NOTICED {
+                    self.stopped.push((*at, cluster.now + *length));
+                }
             }
             Gust::Suspend(at, length) => cluster.suspend(*at, *length),
             Gust::Cut(side) => {
