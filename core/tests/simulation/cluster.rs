@@ -569,8 +569,8 @@ impl Cluster {
                     }
                     self.tell(at);
                 }
-                Effect::AskProxy { .. }
-                | Effect::Conflict { .. }
+                Effect::Conflict { .. }
+                | Effect::AskProxy { .. }
                 | Effect::Join(..)
                 | Effect::Leave(..)
                 | Effect::Announcing { .. } => {}
