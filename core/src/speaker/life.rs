@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::announce::LinkIndex;
 use crate::wire::hello::StationId;
 
-use super::{Effect, Speaker};
+use super::{Effect, Segment, Speaker};
 
 /// How long a speaker that ends goes on answering for what nobody has taken.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -65,8 +65,16 @@ impl Speaker {
             awaited.extend(speaking.map(|(station, _)| (*link, *station)));
             segment.peers.excuse(now);
         }
+        // Whoever had not listened to the end begins anew: nothing was heard meanwhile.
+        let (listening, half) = (now + self.config.timing.listening(), self.config.timing.interval / 2);
+        let mut began = false;
+        let unfinished = |segment: &&mut Segment| self.hello_sent.is_some_and(|sent| segment.claiming > sent);
+        for segment in self.links.values_mut().filter(unfinished) {
+            (segment.listening, segment.claiming) = (listening, listening + half);
+            began = true;
+        }
         (self.hello_due, self.hello_sent) = (now, Some(now));
-        if awaited.is_empty() && !self.links.values().any(|segment| segment.peers.ever()) {
+        if !began && awaited.is_empty() && !self.links.values().any(|segment| segment.peers.ever()) {
             // Nobody was ever there who could have taken anything.
             return;
         }

@@ -315,3 +315,21 @@ fn who_knows_again_what_the_api_says_takes_its_own_back() {
         owners(&cluster, cluster.now - ms(500), &[0]);
     }
 }
+
+#[test]
+fn a_speaker_that_is_stopped_as_it_starts_listens_from_the_beginning_when_it_goes_on() {
+    for seed in 0..20 {
+        let mut cluster = three(seed);
+        cluster.crash(1);
+        cluster.run(ms(1500));
+        cluster.publish([(IpAddr::V4(VIP), vec![0, 2])].into());
+        cluster.run(ms(500));
+        cluster.boot(1);
+        cluster.freeze(1, ms(900 + seed));
+        cluster.run(ms(200));
+        cluster.publish([(IpAddr::V4(VIP), vec![0, 1, 2])].into());
+        let then = cluster.now;
+        cluster.run(ms(2000));
+        owners(&cluster, then, &[0]);
+    }
+}
