@@ -27,8 +27,10 @@ impl Speaker {
             .filter(|(index, segment)| !there(index, segment))
             .map(|(index, _)| *index)
             .collect();
-        self.links.retain(|index, segment| there(index, segment));
         for link in gone {
+            // Another link may have its number now: what was answered for on this one is nobody's word on that.
+            let claimed = self.links.remove(&link).map(|segment| segment.own.claims()).unwrap_or_default();
+            claimed.into_keys().for_each(|address| self.stop(link, address, now));
             self.conflicts.forget_link(link);
             self.askers.forget_link(link);
         }

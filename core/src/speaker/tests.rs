@@ -1,1 +1,132 @@
+//! The machine without others: links, the end, and other hosts. With others it is in `core/tests/simulation`.
 
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::election::{Interfaces, Node};
+use crate::wire::arp;
+
+const LAN: LinkIndex = LinkIndex(2);
+const OURS: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const CLIENT: Mac = Mac([2, 0, 0, 0, 0, 9]);
+const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+fn link(name: &str, ups: u64) -> BTreeMap<LinkIndex, Link> {
+    let link = Link { name: name.to_owned(), mac: OURS, ups, ipv6: false, addresses: [].into() };
+    [(LAN, link)].into()
+}
+
+fn roster() -> Arc<Roster> {
+    let node = Node { name: "ours".to_owned(), ready: true, ..Node::default() };
+    Arc::new(Roster::default().follow(&[node]))
+}
+
+/// The address may be answered for by this node, on these links; or by nobody.
+fn change(interfaces: Option<Interfaces>) -> Change {
+    let contest = |names| Contest::among([roster().id("ours").unwrap()], Vec::new()).on(names);
+    let contest = interfaces.map(|names| Arc::new(contest(names))).ok_or(crate::election::Lost::Released);
+    Change { address: VIP.into(), contest }
+}
+
+/// One that nobody else is heard by, as it has no key.
+fn speaker(conflict_detection: bool) -> Speaker {
+    let mut speaker = Speaker::new(Config {
+        node: "ours".into(),
+        epoch: 1,
+        timing: Timing::default(),
+        refresh: None,
+        stand_in_limit: Duration::from_secs(60),
+        conflict_detection,
+    });
+    speaker.handle_links(link("lan", 1), ms(0));
+    speaker.handle_news(roster(), &[], ms(0));
+    speaker
+}
+
+fn answers(speaker: &mut Speaker, now: Duration) -> bool {
+    let question = arp::request(CLIENT, Ipv4Addr::new(10, 0, 0, 9), VIP).build();
+    speaker.handle_frame(LAN, &question, now).is_ok_and(|answer| answer.is_some())
+}
+
+/// What is sent until then, each with its time.
+fn sent(speaker: &mut Speaker, from: Duration, until: Duration) -> Vec<(Duration, Sent)> {
+    let (mut sent, mut now) = (Vec::new(), from);
+    loop {
+        while let Some(effect) = speaker.next_effect(now) {
+            if let Effect::Send { what, .. } = effect {
+                sent.push((now, what));
+            }
+        }
+        match speaker.next_deadline().filter(|at| *at <= until) {
+            Some(at) => now = at.max(now),
+            None => return sent,
+        }
+    }
+}
+
+#[test]
+fn a_link_that_takes_anothers_place_inherits_no_word_of_it() {
+    let mut speaker = speaker(false);
+    speaker.handle_news(roster(), &[change(Some(Interfaces::Only(["lan".to_owned()].into())))], ms(1));
+    assert!(answers(&mut speaker, ms(1)));
+    speaker.handle_links(link("other", 1), ms(2));
+    assert!(!answers(&mut speaker, ms(2)), "it has another name");
+    speaker.handle_links(link("lan", 1), ms(3));
+    assert!(answers(&mut speaker, ms(3)));
+    speaker.handle_links(link("lan", 2), ms(4));
+    assert!(answers(&mut speaker, ms(4)), "it came up again, and nobody else was ever heard there");
+    speaker.handle_links(BTreeMap::new(), ms(5));
+    assert!(!answers(&mut speaker, ms(5)));
+}
+
+#[test]
+fn a_new_address_is_probed_first_and_one_that_was_there_before_is_not() {
+    let mut speaker = speaker(true);
+    speaker.handle_news(roster(), &[change(Some(Interfaces::All))], ms(10));
+    let frames = sent(&mut speaker, ms(10), ms(300));
+    assert!(!frames.is_empty() && frames.iter().all(|(_, what)| *what == Sent::Probe), "{frames:?}");
+    assert!(!answers(&mut speaker, ms(300)));
+    sent(&mut speaker, ms(300), ms(600));
+    assert!(answers(&mut speaker, ms(600)));
+    // The link returns: nothing is probed for what has been ours.
+    speaker.handle_links(link("lan", 2), ms(5000));
+    assert!(answers(&mut speaker, ms(5000)));
+
+    let mut before = Speaker::new(speaker.config.clone());
+    before.handle_links(link("lan", 1), ms(0));
+    before.handle_news(roster(), &[change(Some(Interfaces::All))], ms(0));
+    assert!(answers(&mut before, ms(0)), "it was there when this speaker came");
+}
+
+#[test]
+fn an_address_that_a_foreign_host_has_is_reported_and_not_announced() {
+    let mut speaker = speaker(true);
+    speaker.handle_news(roster(), &[change(Some(Interfaces::All))], ms(10));
+    sent(&mut speaker, ms(10), ms(100));
+    let theirs = arp::announcement(CLIENT, VIP)[1].build();
+    assert!(speaker.handle_frame(LAN, &theirs, ms(100)).is_err());
+    let mut told = None;
+    while let Some(effect) = speaker.next_effect(ms(100)) {
+        if let Effect::Conflict { address, mac, .. } = effect {
+            told = Some((address, mac));
+        }
+    }
+    assert_eq!(told, Some((VIP.into(), Some(CLIENT))));
+    sent(&mut speaker, ms(100), ms(5000));
+    assert!(!answers(&mut speaker, ms(5000)));
+    // It is gone, so the next probing finds nobody.
+    sent(&mut speaker, ms(5000), ms(15_000));
+    assert!(answers(&mut speaker, ms(15_000)));
+}
+
+#[test]
+fn without_others_the_end_is_at_once() {
+    let mut speaker = speaker(false);
+    assert!(!speaker.is_done(ms(1)));
+    speaker.end(true, ms(1));
+    assert!(speaker.is_done(ms(1)));
+}
