@@ -148,6 +148,10 @@ pub struct Speaker {
     heard_on: BTreeSet<String>,
     /// Addresses that came up while this speaker was there, and when.
     fresh: BTreeMap<IpAddr, Duration>,
+    /// Addresses that nobody may answer for since then: one that returns soon is not new.
+    lately: BTreeMap<IpAddr, Duration>,
+    /// Who announced an address of ours, and when to see whether it has claimed it.
+    rivals: BTreeMap<(LinkIndex, IpAddr), (Mac, Duration)>,
     announcer: Announcer,
     conflicts: Conflicts,
     askers: Askers,
@@ -186,6 +190,8 @@ impl Speaker {
             conflicts: Conflicts::new(config.conflict_detection, config.epoch),
             askers: Askers::new(config.epoch, LATELY),
             fresh: BTreeMap::new(),
+            lately: BTreeMap::new(),
+            rivals: BTreeMap::new(),
             config,
             keys: Arc::default(),
             sequence: 0,
@@ -237,17 +243,21 @@ impl Speaker {
             match &change.contest {
                 Ok(contest) => {
                     let known = self.contests.insert(change.address, contest.clone());
-                    if self.informed && known.is_none() {
+                    let returns = self.lately.remove(&change.address).is_some();
+                    if self.informed && known.is_none() && !returns {
                         self.fresh.insert(change.address, now);
                     }
                 }
                 Err(_) => {
-                    self.contests.remove(&change.address);
+                    if self.contests.remove(&change.address).is_some() {
+                        self.lately.insert(change.address, now);
+                    }
                     self.fresh.remove(&change.address);
                 }
             }
         }
         self.fresh.retain(|_, at| *at + others::NEW > now);
+        self.lately.retain(|_, at| *at + others::LATELY > now);
         let first = !std::mem::replace(&mut self.informed, true);
         let links: Vec<LinkIndex> = self.links.keys().copied().collect();
         for link in links {

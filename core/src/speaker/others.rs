@@ -15,6 +15,12 @@ use super::{Effect, Sent, Speaker};
 /// So long an address is new in the cluster.
 pub(super) const NEW: Duration = Duration::from_secs(2);
 
+/// An address that nobody may answer for any more (its advertisement is being replaced, say) is not new again so soon.
+pub(super) const LATELY: Duration = Duration::from_secs(60);
+
+/// A claim that was sent before an announcement may be read after it, as they come by two sockets.
+const CLAIM_COMES: Duration = Duration::from_millis(5);
+
 impl Speaker {
     /// An address became ours on a link: found out first whether somebody else has it, where it is new in the cluster; else
     /// announced at once, and those who asked for it are asked whether they have learned.
@@ -36,6 +42,7 @@ impl Speaker {
     pub(super) fn stop(&mut self, link: LinkIndex, address: IpAddr, now: Duration) {
         self.announcer.desire(link, address, None, now);
         self.conflicts.forget(link, address);
+        self.rivals.remove(&(link, address));
         self.askers.forget(link, address);
     }
 
@@ -88,10 +95,8 @@ impl Speaker {
             }
         };
         let seen = self.conflicts.see(link, &sighting, whose, now);
-        if let Some(Seen::Rival { address, mac }) = seen
-            && self.links.get(&link).is_some_and(|segment| !segment.own.is_claimed_by(address, mac))
-        {
-            self.conflicts.answer_rival(link, address, now);
+        if let Some(Seen::Rival { address, mac }) = seen {
+            self.rivals.entry((link, address)).or_insert((mac, now + CLAIM_COMES));
         }
     }
 
@@ -99,8 +104,20 @@ impl Speaker {
         self.announcer.speaks(link, address) == Some(Speak::Quiet)
     }
 
+    /// Those who announced what is ours and have not claimed it are answered.
+    fn answer_rivals(&mut self, now: Duration) {
+        let due = self.rivals.iter().filter(|(_, (_, at))| *at <= now);
+        for ((link, address), mac) in due.map(|(key, (mac, _))| (*key, *mac)).collect::<Vec<_>>() {
+            self.rivals.remove(&(link, address));
+            if self.links.get(&link).is_some_and(|segment| !segment.own.is_claimed_by(address, mac)) {
+                self.conflicts.answer_rival(link, address, now);
+            }
+        }
+    }
+
     /// What is due about other hosts.
     pub(super) fn others_effect(&mut self, now: Duration) -> Option<Effect> {
+        self.answer_rivals(now);
         while let Some(effect) = self.conflicts.next_effect(now) {
             match effect {
                 conflict::Effect::SendProbe { link, address } => {
@@ -169,6 +186,7 @@ impl Speaker {
     }
 
     pub(super) fn others_deadline(&self) -> Option<Duration> {
-        self.conflicts.next_deadline().into_iter().chain(self.askers.next_deadline()).min()
+        let rivals = self.rivals.values().map(|(_, at)| *at);
+        self.conflicts.next_deadline().into_iter().chain(self.askers.next_deadline()).chain(rivals).min()
     }
 }

@@ -103,6 +103,19 @@ fn a_new_address_is_probed_first_and_one_that_was_there_before_is_not() {
 }
 
 #[test]
+fn an_address_whose_advertisement_is_replaced_is_not_new() {
+    let mut speaker = speaker(true);
+    speaker.handle_news(roster(), &[change(Some(Interfaces::All))], ms(10));
+    sent(&mut speaker, ms(10), ms(1000));
+    assert!(answers(&mut speaker, ms(1000)));
+    speaker.handle_news(roster(), &[change(None)], ms(1010));
+    sent(&mut speaker, ms(1010), ms(1100));
+    assert!(!answers(&mut speaker, ms(1100)));
+    speaker.handle_news(roster(), &[change(Some(Interfaces::All))], ms(1200));
+    assert!(answers(&mut speaker, ms(1200)), "at once");
+}
+
+#[test]
 fn an_address_that_a_foreign_host_has_is_reported_and_not_announced() {
     let mut speaker = speaker(true);
     speaker.handle_news(roster(), &[change(Some(Interfaces::All))], ms(10));
