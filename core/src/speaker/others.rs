@@ -33,7 +33,8 @@ impl Speaker {
         }
         self.conflicts.adopt(link, address, now);
         self.announcer.desire(link, address, Some(Speak::Own), now);
-        if !fresh {
+        // Where nobody of us had it, nobody has anything to unlearn.
+        if !new {
             self.askers.take_over(link, &[address], now);
         }
     }
