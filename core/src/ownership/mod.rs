@@ -351,13 +351,6 @@ impl Ownership {
         }
     }
 
-    /// Gives everything up without another word: the link is gone, or we cannot know what is ours.
-    pub fn abandon(&mut self) {
-        let all: Vec<IpAddr> = self.spots.keys().copied().collect();
-        all.into_iter().for_each(|address| self.enter(address, Phase::Silent));
-        self.waits.clear();
-    }
-
     /// What the announcer is to do, in order.
     pub fn take_acts(&mut self) -> Vec<Act> {
         std::mem::take(&mut self.acts)

@@ -19,13 +19,11 @@ mod timing;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::wire::Mac;
 use crate::wire::hello::{
     Body, Claim, Claims, ClaimsKind, Digest, Heard, Hello, MOST_HEARD, Message, Received, State, StationId,
-    Voice,
 };
 
 pub use peer::Peer;
@@ -58,7 +56,7 @@ pub enum Standing {
 pub enum Event {
     /// The standing of a station changed, or whether it is there at all.
     Standing,
-    /// A peer came back after silence or pause of either side: what it knows of us may be out of date.
+    /// What changed of what a peer claims.
     Claimed(StationId, Vec<Claim>),
     /// All that a peer claims.
     Replaced(StationId, Vec<Claim>),
@@ -583,12 +581,6 @@ impl Peer {
         }
     }
 }
-
-/// The name of a node as peers tell it, shared.
-pub type NodeName = Arc<str>;
-
-/// How a peer answers for an address.
-pub type Voices = Vec<(StationId, Voice)>;
 
 #[cfg(test)]
 mod tests;

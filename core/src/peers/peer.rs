@@ -153,9 +153,4 @@ impl Peer {
     pub fn is_known_since(&self, since: Duration) -> bool {
         self.greeted > since && self.known == self.told
     }
-
-    /// Whether it answers for addresses of this family: without an IPv6 address, no neighbour discovery takes place there.
-    pub fn speaks(&self, address: IpAddr) -> bool {
-        address.is_ipv4() || self.addresses.iter().any(IpAddr::is_ipv6)
-    }
 }

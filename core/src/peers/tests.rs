@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::*;
+use crate::wire::hello::Voice;
 use crate::wire::hello::{Flags, GROUP, Sender};
 
 const K: Timing = Timing { interval: Duration::from_millis(100), misses: 3 };

@@ -174,12 +174,8 @@ pub struct Speaker {
 pub struct Counts {
     /// How often this speaker found that it had stood still.
     pub pauses: u64,
-    /// How many addresses were taken over from nodes that fell silent or said that they go, stand-ins included.
-    pub taken: u64,
     /// How many clients answered at an address that had moved here.
     pub confirmed: u64,
-    /// The longest that such an answer took.
-    pub slowest: Duration,
 }
 
 impl Speaker {

@@ -71,10 +71,9 @@ impl Speaker {
             self.askers.heard(link, &question, now);
         }
         if let Some((client, address)) = answer
-            && let Some(took) = self.askers.answered(link, client, address, now)
+            && self.askers.answered(link, client, address, now).is_some()
         {
             self.counts.confirmed += 1;
-            self.counts.slowest = self.counts.slowest.max(took);
         }
         let Some(sighting) = sighting else { return };
         // Most frames are questions of clients about what is ours, and no sighting of anybody else's.
