@@ -143,6 +143,26 @@ impl Scene {
         Ok(())
     }
 
+    /// What a failed test leaves behind, to be read by whoever has only its output: the objects of this scene, its
+    /// events, what everybody said in the last minute, and what `kubectl` said where it failed.
+    pub fn state(&self) -> String {
+        let named = format!("scene={}", self.namespace);
+        let questions: [&[&str]; 5] = [
+            &["-n", &self.namespace, "get", "services,endpointslices,pods,events", "-o", "wide"],
+            &["-n", SYSTEM, "get", "ipaddresspools,l2advertisements", "-l", &named, "-o", "yaml"],
+            &["-n", SYSTEM, "get", "pods,servicel2statuses", "-o", "wide"],
+            &["get", "nodes", "-o", "wide"],
+            &["-n", SYSTEM, "logs", "-l", "app=ferrolb", "--prefix", "--since=60s", "--tail=300"],
+        ];
+        let mut text = String::new();
+        for question in questions {
+            let told =
+                process::run(self.lab.kubectl().args(question)).unwrap_or_else(|error| error.to_string());
+            text += &format!("--- kubectl {}\n{told}\n", question.join(" "));
+        }
+        text
+    }
+
     /// Creates an IPAddressPool of these ranges (comma list) and an L2Advertisement for it, both named as the
     /// scene.
     ///

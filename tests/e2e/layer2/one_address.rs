@@ -219,21 +219,27 @@ async fn metrics(stage: &Stage) -> Result<(), LabError> {
     let address = stage.web().await?;
     allocator("metallb_allocator_addresses_in_use_total", 1.0).await?;
 
-    let owner = stage.owner(address).await?;
-    let (service, node) = (format!("service=\"{}/web\"", stage.namespace), format!("node=\"{owner}\""));
+    let service = format!("service=\"{}/web\"", stage.namespace);
     let ip = format!("ip=\"{address}\"");
-    let announced = [service.as_str(), "protocol=\"layer2\"", &node, &ip];
-    wait("the owner's metrics", PATIENCE, async || {
+    // Who answers is asked in each round: what is counted begins anew where an address comes to a node again, and
+    // on a busy machine it may.
+    let owner = wait("the owner's metrics", PATIENCE, async || {
+        let owner = stage.owner(address).await.map_err(|error| error.to_string())?;
+        let node = format!("node=\"{owner}\"");
         let text = speaker_metrics(stage, &owner)?;
         let found = [
-            sample(&text, "metallb_speaker_announced", &announced),
+            sample(&text, "metallb_speaker_announced", &[&service, "protocol=\"layer2\"", &node, &ip]),
             sample(&text, "metallb_layer2_requests_received", &[&ip]),
             sample(&text, "metallb_layer2_responses_sent", &[&ip]),
             sample(&text, "metallb_layer2_gratuitous_sent", &[&ip]),
         ];
         let right =
             found[0] == Some(1.0) && found[1..].iter().all(|count| count.is_some_and(|count| count >= 1.0));
-        if right { Ok(()) } else { Err(format!("announced, requests, responses, gratuitous: {found:?}")) }
+        if right {
+            Ok(owner)
+        } else {
+            Err(format!("{owner}: announced, requests, responses, gratuitous: {found:?}"))
+        }
     })
     .await?;
     for other in stage.lab.config.node_names().into_iter().filter(|node| *node != owner) {

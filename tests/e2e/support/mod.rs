@@ -2,14 +2,19 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::net::Ipv4Addr;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;
 
 use ferrolb_tests::lab::progress::wait;
 use ferrolb_tests::lab::{Lab, LabError, process};
 use ferrolb_tests::scene::Scene;
+use futures::FutureExt;
 
 /// Names the lab in which the tests of the cluster run.
 const LAB: &str = "FERROLB_E2E_LAB";
+
+/// If it is set, the scene of a failed test is left in the cluster, to be looked at.
+const KEEP: &str = "FERROLB_KEEP";
 
 /// Runs `test` in a scene of this name, in the lab that `make e2e` has prepared.
 ///
@@ -22,12 +27,22 @@ pub(crate) fn in_cluster(name: &str, test: impl AsyncFnOnce(Scene) -> Result<(),
     let outcome = block_on(async {
         let lab = Lab::attach(&lab)?;
         let scene = Scene::in_lab(&lab, name).await?;
-        test(scene.clone()).await?;
-        // After a failure the scene is left as it is, to be looked at; the next of its name clears it.
-        scene.end().await
+        let tested = AssertUnwindSafe(test(scene.clone())).catch_unwind().await;
+        if !matches!(tested, Ok(Ok(()))) {
+            eprintln!("{}", scene.state());
+            if std::env::var_os(KEEP).is_some() {
+                eprintln!("{KEEP} is set: the scene {name} is left as it is; the next of its name clears it");
+                return Ok(tested);
+            }
+        }
+        // Also after a failure: what is left would be in the way of the next tests.
+        let ended = scene.end().await;
+        Ok(tested.map(|tested| tested.and(ended)))
     });
-    if let Err(error) = outcome {
-        panic!("{error}");
+    match outcome {
+        Ok(Ok(Ok(()))) => {}
+        Err(error) | Ok(Ok(Err(error))) => panic!("{error}"),
+        Ok(Err(failed)) => resume_unwind(failed),
     }
 }
 
