@@ -43,7 +43,7 @@ async fn young_entry_moves(stage: &Stage) -> Result<(), LabError> {
         }
     })
     .await?;
-    let verdict = watch.moved_through(&[&order[0], &order[1]])?;
+    let verdict = watch.moved_through(&[&order[0], &order[1]]).await?;
     let announced = verdict.first_announcement(&order[1]).map(|said| said.at).unwrap_or_default();
     let age = announced.saturating_sub(written);
     assert!(age < LOCKED, "the machine is too slow for this test: the entry was {age:?} old\n{verdict}");

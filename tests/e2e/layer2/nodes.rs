@@ -24,7 +24,7 @@ async fn follows_the_selector(stage: &Stage) -> Result<(), LabError> {
         stage.advertise_anew("all", on_node(node)).await?;
         stage.owned_by(address, node).await?;
     }
-    watch.moved_through(&["node1", "node2", "node3", "node1"])?;
+    watch.moved_through(&["node1", "node2", "node3", "node1"]).await?;
     Ok(())
 }
 

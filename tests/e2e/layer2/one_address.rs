@@ -50,7 +50,7 @@ async fn reached_from_outside(stage: &Stage) -> Result<(), LabError> {
         on_wire(client.forget_neighbours())?;
         on_wire(client.ask(web))?;
     }
-    let verdict = watch.moved_through(&[&owner])?;
+    let verdict = watch.moved_through(&[&owner]).await?;
     assert!(verdict.overlaps.is_empty(), "{verdict}");
     Ok(())
 }
@@ -147,7 +147,7 @@ async fn unavailable_network(stage: &Stage) -> Result<(), LabError> {
     stage.owned_by(address, &order[1]).await?;
     stage.network_condition(&order[0], "False")?;
     stage.owned_by(address, &order[0]).await?;
-    watch.moved_through(&[&order[0], &order[1], &order[0]])?;
+    watch.moved_through(&[&order[0], &order[1], &order[0]]).await?;
     // A node without the condition is as good.
     marked.end();
     stage.owned_by(address, &order[0]).await
@@ -161,7 +161,7 @@ async fn exclude_label(stage: &Stage) -> Result<(), LabError> {
     stage.owned_by(address, &order[1]).await?;
     marked.end();
     stage.owned_by(address, &order[0]).await?;
-    watch.moved_through(&[&order[0], &order[1], &order[0]])?;
+    watch.moved_through(&[&order[0], &order[1], &order[0]]).await?;
     Ok(())
 }
 
@@ -198,7 +198,7 @@ async fn sharers_from_one_node(stage: &Stage) -> Result<(), LabError> {
     let watch = stage.watch_owned(stage.own(0), &owner).await?;
     stage.delete_service("one").await?;
     stage.owned_by(stage.own(0), &owner).await?;
-    let verdict = watch.moved_through(&[&owner])?;
+    let verdict = watch.moved_through(&[&owner]).await?;
     assert!(verdict.overlaps.is_empty(), "{verdict}");
     Ok(())
 }

@@ -39,7 +39,7 @@ async fn preferred_label(stage: &Stage) -> Result<(), LabError> {
     stage.owned_by(address, &order[2]).await?;
     marked.end();
     stage.owned_by(address, &order[0]).await?;
-    watch.moved_through(&[&order[0], &order[2], &order[0]])?;
+    watch.moved_through(&[&order[0], &order[2], &order[0]]).await?;
     Ok(())
 }
 
@@ -57,7 +57,7 @@ async fn for_nobody_and_for_all(stage: &Stage) -> Result<(), LabError> {
     let last = stage.order(address)[2].clone();
     stage.advertise_anew("all", prefer(&[for_node(10, &last)])).await?;
     stage.owned_by(address, &last).await?;
-    watch.moved_through(&[&natural, &last])?;
+    watch.moved_through(&[&natural, &last]).await?;
     Ok(())
 }
 
@@ -71,7 +71,7 @@ async fn excluded(stage: &Stage) -> Result<(), LabError> {
     stage.owned_by(address, &order[0]).await?;
     marked.end();
     stage.owned_by(address, &order[1]).await?;
-    watch.moved_through(&[&order[1], &order[0], &order[1]])?;
+    watch.moved_through(&[&order[1], &order[0], &order[1]]).await?;
     Ok(())
 }
 
@@ -85,7 +85,7 @@ async fn edited(stage: &Stage) -> Result<(), LabError> {
     }
     stage.advertise_anew("all", json!({})).await?;
     stage.owned_by(address, &order[0]).await?;
-    watch.moved_through(&[&order[0], &order[1], &order[2], &order[0]])?;
+    watch.moved_through(&[&order[0], &order[1], &order[2], &order[0]]).await?;
     Ok(())
 }
 
@@ -102,7 +102,7 @@ async fn inside_the_selector(stage: &Stage) -> Result<(), LabError> {
     let watch = stage.watch_owned(address, &order[2]).await?;
     stage.advertise_anew("all", json!({"nodeSelectors": hostnames})).await?;
     stage.owned_by(address, &order[1]).await?;
-    watch.moved_through(&[&order[2], &order[1]])?;
+    watch.moved_through(&[&order[2], &order[1]]).await?;
     Ok(())
 }
 
@@ -135,7 +135,7 @@ async fn weights_add_up(stage: &Stage) -> Result<(), LabError> {
     let watch = stage.watch_owned(address, &order[2]).await?;
     second.end();
     stage.owned_by(address, &order[1]).await?;
-    watch.moved_through(&[&order[2], &order[1]])?;
+    watch.moved_through(&[&order[2], &order[1]]).await?;
     Ok(())
 }
 
