@@ -44,7 +44,7 @@ impl Advertised {
     pub(super) fn see(&mut self, seen: Seen<L2Advertisement>) {
         match seen {
             Seen::Listed(all) => {
-                self.all = all.into_iter().map(|one| (one.name_any(), Arc::new(one))).collect()
+                self.all = all.into_iter().map(|one| (one.name_any(), Arc::new(one))).collect();
             }
             Seen::Applied(one) => drop(self.all.insert(one.name_any(), Arc::new(one))),
             Seen::Deleted(one) => drop(self.all.remove(&one.name_any())),
