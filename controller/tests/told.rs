@@ -318,6 +318,14 @@ async fn an_advertisement_that_cannot_work_says_why() {
     eventually(|| world.events() == events, || format!("{:?}", world.events())).await;
     assert_eq!(world.writes("l2advertisements"), 5, "each is written once");
 
+    // What is edited by hand is corrected, and that is no news either.
+    let object: L2Advertisement = world.api.get(SYSTEM, "misspelled").unwrap();
+    let mut object = serde_json::to_value(object).unwrap();
+    object["status"]["conditions"].as_array_mut().unwrap().remove(0);
+    world.api.put(object);
+    world.says("misspelled", "Valid=True Accepted, Effective=False MatchesNoPool").await;
+    assert_eq!(world.writes("l2advertisements"), 6);
+
     // What is mended is well again, and that is no event.
     world.pool("lam", "10.0.1.0/29");
     world.node(&json!({"rack": "2"}));
@@ -325,7 +333,7 @@ async fn an_advertisement_that_cannot_work_says_why() {
         world.says(mended, fine).await;
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!((world.events(), world.writes("l2advertisements")), (events.map(str::to_owned).into(), 8));
+    assert_eq!((world.events(), world.writes("l2advertisements")), (events.map(str::to_owned).into(), 9));
 
     // A restart finds all as it should be.
     let api = world.end().await;
@@ -333,7 +341,7 @@ async fn an_advertisement_that_cannot_work_says_why() {
     world.service("second", &json!({}));
     world.settled("second").await;
     tokio::time::sleep(Duration::from_secs(4)).await;
-    assert_eq!((world.events(), world.writes("l2advertisements")), (events.map(str::to_owned).into(), 8));
+    assert_eq!((world.events(), world.writes("l2advertisements")), (events.map(str::to_owned).into(), 9));
     // A pool that is set aside helps nobody.
     world.pool("lam", "10.0.0.4/32");
     world.says("misspelled", "Valid=True Accepted, Effective=False MatchesNoPool").await;

@@ -61,6 +61,7 @@ impl Brain {
     pub(super) fn abdicate(&mut self) {
         self.reign = Reign::Follower;
         self.statuses.clear();
+        self.world.advertised.stale = true;
     }
 
     fn forget_flights(&mut self) {

@@ -168,3 +168,59 @@ impl Brain {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use ferrolb_crds::L2Advertisement;
+    use ferrolb_runtime::Seen;
+    use serde_json::json;
+
+    fn at(seconds: u64) -> Now {
+        Now { boot: Duration::from_secs(seconds), wall: 7 }
+    }
+
+    /// What is to be written at that time, and when to come again.
+    fn writes(brain: &mut Brain, seconds: u64) -> (Vec<Effect>, Duration) {
+        let (mut effects, now) = (Vec::new(), at(seconds));
+        let mut wake = Wake { now: now.boot, at: Duration::from_secs(1000) };
+        brain.write_advertisements(now, &mut effects, &mut wake);
+        (effects, wake.at)
+    }
+
+    fn advertisement(pool: &str) -> L2Advertisement {
+        let object = json!({"metadata": {"name": "a", "uid": "u"}, "spec": {"ipAddressPools": [pool]}});
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn what_an_advertisement_shows_is_written_once_it_has_lasted() {
+        let mut brain = Brain::new("one", Duration::from_secs(15), None);
+        brain.world.advertised.see(Seen::Listed(vec![advertisement("lan")]));
+        assert_eq!(writes(&mut brain, 100), (vec![], Duration::from_secs(102)));
+        // Another mistake: that begins anew.
+        brain.world.advertised.see(Seen::Applied(advertisement("lam")));
+        assert_eq!(writes(&mut brain, 101), (vec![], Duration::from_secs(103)));
+        // The lead is lost and won back in between: what is to be shown is not forgotten.
+        brain.abdicate();
+        assert_eq!(writes(&mut brain, 102), (vec![], Duration::from_secs(104)));
+        let (effects, wake) = writes(&mut brain, 104);
+        let [Effect::WriteAdvertisement(_, status)] = effects.as_slice() else { panic!("{effects:?}") };
+        assert!(status.conditions[1].message.contains("\"lam\""), "{status:?}");
+        // While that is under way, and after it failed, it is not sent again at once.
+        assert_eq!((writes(&mut brain, 105).0, wake), (vec![], Duration::from_secs(1000)));
+        brain.statuses.advertisement_written("a", false, at(105));
+        assert_eq!(writes(&mut brain, 105), (vec![], at(105).boot + FIRST_PAUSE));
+        assert_eq!(writes(&mut brain, 106).0.len(), 1);
+        brain.statuses.advertisement_written("a", true, at(106));
+        let mut done = advertisement("lam");
+        done.status = Some((**status).clone());
+        brain.world.advertised.wrote(done);
+        assert_eq!(writes(&mut brain, 110), (vec![], Duration::from_secs(1000)));
+        // It is gone, and nothing is left of it.
+        brain.world.advertised.see(Seen::Listed(vec![]));
+        writes(&mut brain, 111);
+        assert!(brain.statuses.advertisements.is_empty() && brain.statuses.advertisement_turns.0.is_empty());
+    }
+}
