@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrolb_crds::view::{Namespace, Node, Service, Trim};
-use ferrolb_crds::{ConfigurationState, IPAddressPool};
-use ferrolb_runtime::{ClientError, CommonArgs, Context, Events, How, Seen, Watch, client, now, watch_each};
+use ferrolb_crds::{CONFLICT_LABEL, ConfigurationState, IPAddressPool, L2Advertisement};
+use ferrolb_runtime::{
+    ClientError, CommonArgs, Context, Events, How, Seen, Watch, client, now, watch_as, watch_each,
+};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::brain::{Brain, Effect, Input, Now, Outcome, Reign};
+use crate::brain::{Brain, Effect, Input, Now, Outcome, Reign, Report, advertised};
 use crate::metrics::Metrics;
 use crate::{hello_key, lease, writer};
 
@@ -125,7 +127,7 @@ impl Shell {
         })
     }
 
-    fn watch_the_rest(&self) -> [Watch; 5] {
+    fn watch_the_rest(&self) -> [Watch; 7] {
         let (client, namespace) = (&self.client, self.namespace.as_str());
         let how = || How { seconds: WATCH_SECONDS, gates_readiness: true, ..How::default() };
         let one = |name: &str| How {
@@ -135,7 +137,28 @@ impl Shell {
         };
         let send = || self.inputs.clone();
         let (pools, namespaces, nodes, states, leases) = (send(), send(), send(), send(), send());
+        let (advertisements, conflicts) = (send(), send());
+        // Of ten thousand reports those alone that tell of another host: hardly any.
+        let told = How { select: Config::default().labels(CONFLICT_LABEL), gates_readiness: false, ..how() };
         [
+            watch_each(
+                &self.context,
+                Api::namespaced(client.clone(), namespace),
+                How { gates_readiness: false, ..how() },
+                L2Advertisement::trim,
+                move |seen| {
+                    let _ = advertisements.send(Input::Advertisements(seen));
+                },
+            ),
+            watch_as(
+                &self.context,
+                Api::namespaced(client.clone(), namespace),
+                told,
+                Report::of,
+                move |seen| {
+                    let _ = conflicts.send(Input::Conflicts(seen));
+                },
+            ),
             watch_each(
                 &self.context,
                 Api::namespaced(client.clone(), namespace),
@@ -205,10 +228,16 @@ impl Shell {
             }
             Effect::WritePool(pool, status) => {
                 tokio::spawn(async move {
-                    let done = writer::write_pool(&client, &pool, &status).await;
+                    let done = writer::write_status(&client, &*pool, &*status).await;
                     send(Input::PoolWritten(pool.name_any(), done.map(Box::new)));
                 });
                 self.metrics.pool_updates.inc();
+            }
+            Effect::WriteAdvertisement(object, status) => {
+                tokio::spawn(async move {
+                    let done = writer::write_status(&client, &*object, &*status).await;
+                    send(Input::AdvertisementWritten(object.name_any(), done.map(Box::new)));
+                });
             }
             Effect::WriteState(status) => {
                 tokio::spawn(async move {
@@ -285,6 +314,18 @@ impl Shell {
                     note.into_iter().for_each(|note| self.events.tell(note));
                 }
                 Err(why) => tracing::warn!(pool = name, "cannot write its status: {why}; trying again"),
+            },
+            Input::AdvertisementWritten(name, done) => match done {
+                Ok(object) => {
+                    let before = brain.world.advertised.get(name);
+                    let status = object.status.as_ref();
+                    let note =
+                        before.zip(status).and_then(|(before, status)| advertised::note(before, status));
+                    note.into_iter().for_each(|note| self.events.tell(note));
+                }
+                Err(why) => {
+                    tracing::warn!(advertisement = name, "cannot write its status: {why}; trying again");
+                }
             },
             Input::StateWritten(Err(why)) => {
                 tracing::warn!(

@@ -1,12 +1,16 @@
 //! Writing to the API: each write ends with an outcome that is known, or is known to be unknown.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ferrolb_crds::view::Service;
-use ferrolb_crds::{ConfigurationState, ConfigurationStateStatus, IPAddressPool, IPAddressPoolStatus};
+use ferrolb_crds::{ConfigurationState, ConfigurationStateStatus, IPAddressPool};
+use k8s_openapi::serde::Serialize;
+use k8s_openapi::serde::de::DeserializeOwned;
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::{Api, Client, ResourceExt};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
 use crate::brain::{Outcome, Write};
@@ -88,18 +92,17 @@ fn clear(answer: Result<Result<Service, kube::Error>, tokio::time::error::Elapse
     }
 }
 
-/// Writes the status of a pool: all of it is ours.
+/// Writes the status of a pool or an advertisement: all of it is ours.
 ///
 /// # Errors
 /// In words.
-pub async fn write_pool(
-    client: &Client,
-    pool: &IPAddressPool,
-    status: &IPAddressPoolStatus,
-) -> Result<IPAddressPool, String> {
-    let api: Api<IPAddressPool> = Api::namespaced(client.clone(), &pool.namespace().unwrap_or_default());
-    let patch = Patch::Merge(json!({ "metadata": { "uid": pool.metadata.uid }, "status": status }));
-    let (name, params) = (pool.name_any(), merge());
+pub async fn write_status<K>(client: &Client, object: &K, status: &impl Serialize) -> Result<K, String>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    let patch = Patch::Merge(json!({ "metadata": { "uid": object.meta().uid }, "status": status }));
+    let (name, params) = (object.name_any(), merge());
     let request = api.patch_status(&name, &params, &patch);
     answered(tokio::time::timeout(REQUEST, request).await)
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ferrolb_controller::run::run_with;
 use ferrolb_controller::{Settings, lease};
 use ferrolb_core::lease::{Answer, Claim};
-use ferrolb_crds::{ConfigurationState, IPAddressPool};
+use ferrolb_crds::{ConfigurationState, IPAddressPool, L2Advertisement, ServiceL2Status};
 use ferrolb_fake_api::{ApiServer, Fault, Lost, On, Verb, Weather};
 use ferrolb_runtime::Context;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -46,6 +46,8 @@ impl World {
             .with::<Lease>()
             .with::<Event>()
             .with::<IPAddressPool>()
+            .with::<L2Advertisement>()
+            .with::<ServiceL2Status>()
             .with::<ConfigurationState>();
         api.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}));
         let (weather, context) = (Weather::new(), Context::default());

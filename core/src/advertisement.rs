@@ -1,9 +1,13 @@
 //! What an `L2Advertisement` says: which pools' addresses are announced, from which nodes and interfaces.
 
+mod gaps;
+
 use std::collections::BTreeSet;
 
 use crate::pool::Pool;
 use crate::selector::{LabelSelector, Labels, any_or_empty};
+
+pub use gaps::{Effectiveness, Gap};
 
 /// One `L2Advertisement`. Every empty list or set asks for nothing and so matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

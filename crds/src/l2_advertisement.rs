@@ -80,7 +80,8 @@ pub struct PreferredNodeSelector {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct L2AdvertisementStatus {
-    /// Whether the advertisement can be used, and why not.
+    /// Valid: whether the advertisement can be read. Effective: whether there are pools and nodes that it matches, and
+    /// which of its parts match nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -37,6 +37,6 @@ pub use l2_advertisement::{
 pub use pool::{IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, PoolProblem, ServiceAllocation};
 pub use selector::{LabelSelector, LabelSelectorRequirement, SelectorProblem};
 pub use service_l2_status::{
-    InterfaceInfo, NODE_LABEL, SERVICE_NAME_LABEL, SERVICE_NAMESPACE_LABEL, ServiceL2Status,
-    ServiceL2StatusSpec, ServiceL2StatusStatus,
+    ADDRESS_CONFLICT, CONFLICT_LABEL, HELD_BACK, IN_USE, InterfaceInfo, NODE_LABEL, SERVICE_NAME_LABEL,
+    SERVICE_NAMESPACE_LABEL, ServiceL2Status, ServiceL2StatusSpec, ServiceL2StatusStatus,
 };

@@ -36,6 +36,8 @@ pub const SHARING_TERMS: &str = "ferrolb.io/sharing-terms";
 pub const FENCE: &str = "ferrolb.io/fence";
 /// The type of the condition on a Service that says whether it has an address, and why not.
 pub const ADDRESS_ASSIGNED: &str = "ferrolb.io/AddressAssigned";
+/// The type of the condition on a Service that is there while another host has an address of it.
+pub const ADDRESS_CONFLICT: &str = "ferrolb.io/AddressConflict";
 
 /// A node with this label, whatever its value, announces nothing.
 pub const EXCLUDE_NODE: &str = "node.kubernetes.io/exclude-from-external-load-balancers";

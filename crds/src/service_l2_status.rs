@@ -16,6 +16,18 @@ pub const SERVICE_NAME_LABEL: &str = "metallb.io/service-name";
 /// The label with the Service's namespace.
 pub const SERVICE_NAMESPACE_LABEL: &str = "metallb.io/service-namespace";
 
+/// The label of an object with the condition [`ADDRESS_CONFLICT`], so that whoever looks for those need not read
+/// all. Its value is `true`.
+pub const CONFLICT_LABEL: &str = "ferrolb.io/address-conflict";
+
+/// The type of the condition that is there while another host has an address of the Service. Its reason is
+/// [`HELD_BACK`] or [`IN_USE`], its message has the address, the other host's Ethernet address and the interface.
+pub const ADDRESS_CONFLICT: &str = "AddressConflict";
+/// The reason of [`ADDRESS_CONFLICT`] while an address is not announced because of it.
+pub const HELD_BACK: &str = "HeldBack";
+/// The reason of [`ADDRESS_CONFLICT`] while all of the Service's addresses are announced all the same.
+pub const IN_USE: &str = "InUse";
+
 /// The longest name of an object: that of a node, a DNS subdomain (RFC 1123).
 const MAX_NAME: u32 = 253;
 /// The longest name of an interface: `IFNAMSIZ`, without the zero at its end.
@@ -37,7 +49,8 @@ fn never_changes() -> Value {
     status = "ServiceL2StatusStatus",
     derive = "PartialEq",
     derive = "Default",
-    doc = "Which node announces a Service by ARP and NDP. Written by that node's speaker, not by users.",
+    doc = "Which node announces a Service by ARP and NDP, or would if no other host had its address. Written by that node's \
+           speaker, not by users.",
     printcolumn(name = "Allocated Node", type_ = "string", json_path = ".status.node"),
     printcolumn(name = "Service Name", type_ = "string", json_path = ".status.serviceName"),
     printcolumn(name = "Service Namespace", type_ = "string", json_path = ".status.serviceNamespace")
@@ -68,11 +81,12 @@ pub struct ServiceL2StatusStatus {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = MAX_NAME), extend("x-kubernetes-validations" = never_changes()))]
     pub service_namespace: String,
-    /// The interfaces on which it is announced, sorted by name; empty if on all that can be used.
+    /// The interfaces on which it is announced, sorted by name; empty if on all that can be used, or if it is held back
+    /// on account of a conflict, which the condition AddressConflict says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = rules::MAX_NAMES))]
     pub interfaces: Vec<InterfaceInfo>,
-    /// What else is to be known.
+    /// What else is to be known: AddressConflict while another host has an address of the Service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

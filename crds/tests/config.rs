@@ -110,9 +110,10 @@ fn what_a_role_may_write_is_this_and_no_more() {
         (r#""Role" "ferrolb-controller""#, "patch", "configurationstates"),
         (r#""Role" "ferrolb-controller""#, "patch", "configurationstates/status"),
         (r#""Role" "ferrolb-controller""#, "patch", "ipaddresspools/status"),
+        (r#""Role" "ferrolb-controller""#, "patch", "l2advertisements/status"),
         (r#""Role" "ferrolb-controller""#, "patch", "leases"),
         (r#""Role" "ferrolb-controller""#, "patch", "secrets"),
-        // What nobody acts upon.
+        // What nobody acts upon. Words of it are shown on Services.
         (r#""Role" "ferrolb-speaker""#, "create", "configurationstates"),
         (r#""Role" "ferrolb-speaker""#, "create", "servicel2statuses"),
         (r#""Role" "ferrolb-speaker""#, "delete", "configurationstates"),

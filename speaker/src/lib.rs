@@ -87,7 +87,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), SpeakerError> {
         datalink: socket::PacketSockets,
         news: coming,
         links: links.clone(),
-        report: report::Report::new(metrics.clone(), told).with_events(events.clone()),
+        report: report::Report::new(metrics.clone(), told).with_events(events.clone(), &args.node_name),
         metrics: metrics.clone(),
         ready: context.readiness.token("packet sockets"),
         clock: ferrolb_runtime::now,

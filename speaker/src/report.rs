@@ -1,9 +1,13 @@
 //! What the log, the metrics and the API say of the addresses that this node announces.
 
+mod clashes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use ferrolb_core::announce::LinkIndex;
 use ferrolb_core::election::{Change, Contest, Holder, Interfaces, Lost, NodeId};
 use ferrolb_core::service::ServiceKey;
 use ferrolb_core::speaker::Speaker;
@@ -14,6 +18,9 @@ use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
 
+use clashes::Clashes;
+pub use clashes::Conflict;
+
 /// How a Service stands on this node, told when it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -21,6 +28,8 @@ pub struct Standing {
     pub service: Holder,
     /// What this node does for it; `None` for nothing (any more).
     pub state: Option<Announced>,
+    /// Other hosts that have an address of it.
+    pub conflict: Option<Arc<Conflict>>,
 }
 
 /// What is told of the Services, one after the other.
@@ -61,11 +70,15 @@ pub struct Report {
     metrics: Metrics,
     told: mpsc::UnboundedSender<Told>,
     events: Option<Events>,
+    /// This node's name.
+    node: Arc<str>,
     /// This node's number.
     me: Option<NodeId>,
     ours: BTreeMap<IpAddr, Ours>,
     /// The Services that have them, each with each of its addresses among them.
     services: BTreeSet<(Arc<ServiceKey>, IpAddr)>,
+    /// Other hosts that have addresses of ours, announced or not.
+    clashes: Clashes,
     /// Sets of links that were told: there are few, and each is that of many Services.
     known: BTreeSet<Arc<BTreeSet<String>>>,
     /// Why addresses are not ours any more, until that took effect.
@@ -79,24 +92,36 @@ impl Report {
             metrics,
             told,
             events: None,
+            node: "".into(),
             me: None,
             ours: BTreeMap::new(),
             services: BTreeSet::new(),
+            clashes: Clashes::default(),
             known: BTreeSet::new(),
             lost: BTreeMap::new(),
         }
     }
 
-    /// Tells users of Services, too.
+    /// Tells users of Services, too, in the name of this node.
     #[must_use]
-    pub fn with_events(self, events: Events) -> Self {
-        Report { events: Some(events), ..self }
+    pub fn with_events(self, events: Events, node: &str) -> Self {
+        Report { events: Some(events), node: node.into(), ..self }
     }
 
     /// The API says something else of an address; the speaker knows already. Only what is ours is kept: what is announced
-    /// here, and what would be if this node had a link that its advertisements name.
+    /// here, what would be if this node had a link that its advertisements name, and what another host has.
     pub(crate) fn changed(&mut self, change: &Change, speaker: &Speaker) {
         self.me = speaker.me();
+        // Where nobody may have it any more, that the conflict is over comes as an effect.
+        let contest = change.contest.as_ref().ok();
+        let before = contest.and_then(|contest| self.clashes.follow(change.address, contest));
+        self.follow(change, speaker);
+        for contest in before.iter().chain(contest.filter(|_| before.is_some())) {
+            contest.services.iter().for_each(|service| self.tell(service));
+        }
+    }
+
+    fn follow(&mut self, change: &Change, speaker: &Speaker) {
         let address = change.address;
         let Some(ours) = self.ours.get(&address) else {
             self.look_for_lack(address, speaker);
@@ -250,8 +275,11 @@ impl Report {
         let links = self.shared(links);
         let state =
             elected.then_some(if is_announced { Announced::On(links) } else { Announced::Lacks(links) });
+        let conflict = self.clashes.conflict(service, &self.node, |address, interface| {
+            self.ours.get(&address).is_some_and(|ours| ours.links.contains(interface))
+        });
         // Nobody listens any more when the program ends.
-        let _ = self.told.send(Told::Of(Standing { service: service.clone(), state }));
+        let _ = self.told.send(Told::Of(Standing { service: service.clone(), state, conflict }));
     }
 
     fn warn(&self, holder: &Holder, note: String) {
@@ -273,29 +301,38 @@ impl Report {
         });
     }
 
-    /// Another host has the address on a link; or none any more.
+    /// Another host has the address on a link, by this name; or none any more, by whatever name.
     pub(crate) fn conflict(
         &mut self,
+        (link, interface): (LinkIndex, &str),
         address: IpAddr,
-        interface: &str,
         mac: Option<Mac>,
         contest: Option<&Arc<Contest>>,
     ) {
-        match mac {
-            Some(mac) => {
-                let what = "another host has this address: give it another one, or take it out of the pool";
-                tracing::warn!(ip = %address, interface, %mac, "{what}");
-                let note = format!(
-                    "{address} is used by another host too, which has the Ethernet address {mac} on interface {interface}: \
-                     give that host another address, or take this one out of its IPAddressPool"
-                );
-                // While it is only probed, it is not announced, and so not among what is ours.
-                let holders = contest.map(|contest| contest.services.clone()).unwrap_or_default();
-                holders.iter().for_each(|holder| self.warn(holder, note.clone()));
-            }
-            None => tracing::info!(ip = %address, interface, "no other host has this address any more"),
+        let Some(mac) = mac else {
+            // The link may be gone, and its name with it.
+            let Some((clash, contest)) = self.clashes.end(link, address) else { return };
+            let interface = clash.interface;
+            tracing::info!(ip = %address, interface, "no other host has this address of ours any more");
+            self.metrics.conflict(address, &interface, false);
+            contest.services.iter().for_each(|holder| self.tell(holder));
+            return;
+        };
+        // Of an address that nobody may have, the end of its conflict was told.
+        let Some(contest) = contest else { return };
+        let what = "another host has this address: give it another one, or take it out of the pool";
+        tracing::warn!(ip = %address, interface, %mac, "{what}");
+        self.metrics.conflict(address, interface, true);
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let wall = i64::try_from(wall).unwrap_or(i64::MAX);
+        let clash = self.clashes.begin((link, interface), (address, mac), contest, wall);
+        // While it is only probed, it is not announced, and so not among what is ours.
+        let announced = self.ours.get(&address).is_some_and(|ours| ours.links.contains(interface));
+        let note = clash.words(&self.node, address, !announced);
+        for holder in &*contest.services {
+            self.warn(holder, note.clone());
+            self.tell(holder);
         }
-        self.metrics.conflict(address, interface, mac.is_some());
     }
 
     /// All there was to announce at the start is announced.

@@ -29,7 +29,9 @@ pub(crate) async fn feed(mut told: mpsc::UnboundedReceiver<Told>, board: Arc<Boa
     while let Some(told) = told.recv().await {
         match told {
             Told::All => board.complete(),
-            Told::Of(Standing { service: Holder { key, uid }, state }) => board.set(key, uid, state),
+            Told::Of(Standing { service: Holder { key, uid }, state, conflict }) => {
+                board.stand(key, uid, state, conflict);
+            }
         }
     }
 }
@@ -138,7 +140,7 @@ fn about_node(node: &str, note: String) -> Note {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Announced;
+    use crate::report::{Announced, Conflict};
     use ferrolb_core::service::ServiceKey;
 
     #[tokio::test]
@@ -149,12 +151,15 @@ mod tests {
         let links = Arc::new(["lan".to_owned()].into());
         let stands = |name: &str, state| {
             let service = Holder { key: key(name), uid: format!("uid of {name}").into() };
-            tell.send(Told::Of(Standing { service, state })).unwrap();
+            tell.send(Told::Of(Standing { service, state, conflict: None })).unwrap();
         };
         stands("web", Some(Announced::On(Arc::clone(&links))));
         stands("db", Some(Announced::Lacks(links.clone())));
         stands("old", Some(Announced::On(links.clone())));
         stands("old", None);
+        let conflict = Some(Arc::new(Conflict { held_back: true, words: "words".to_owned(), since: 7 }));
+        let held = Holder { key: key("held"), uid: "uid of held".into() };
+        tell.send(Told::Of(Standing { service: held, state: None, conflict })).unwrap();
         assert!(!board.is_complete());
         tell.send(Told::All).unwrap();
         drop(tell);
@@ -162,7 +167,8 @@ mod tests {
         assert!(board.is_complete());
         assert_eq!(board.announced(&key("web")), Some(links));
         assert_eq!((board.announced(&key("db")), board.announced(&key("old"))), (None, None));
+        assert_eq!(board.wanted(&key("held")).unwrap().conflict.unwrap().words, "words");
         let uids: Vec<_> = board.take().into_iter().map(|change| change.uid.to_string()).collect();
-        assert_eq!(uids, ["uid of db", "uid of old", "uid of web"]);
+        assert_eq!(uids, ["uid of db", "uid of held", "uid of old", "uid of web"]);
     }
 }

@@ -248,7 +248,8 @@ impl Scene {
             .map_err(api_error("creating an EndpointSlice"))
     }
 
-    fn custom(&self, kind: &str) -> Api<DynamicObject> {
+    /// The custom resources of ours of a kind, of all scenes.
+    pub fn custom(&self, kind: &str) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("metallb.io", "v1beta1", kind));
         Api::namespaced_with(self.client.clone(), SYSTEM, &resource)
     }

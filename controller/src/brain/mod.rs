@@ -10,10 +10,14 @@
 //! events. Beside that it remembers only what is under way: writes without an answer, the Lease, and what makes it
 //! do less (addresses at rest, the grace after pools went).
 
+pub mod advertised;
+mod conflicts;
+mod messages;
 pub mod notes;
 pub mod pools;
 mod reign;
 pub mod shown;
+mod statuses;
 pub mod world;
 pub mod writes;
 
@@ -22,19 +26,20 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ferrolb_core::allocate::{self, Grace, Plan, Verdict};
-use ferrolb_core::lease::{Answer, Candidate, Claim, Record, Step};
+use ferrolb_core::lease::{Candidate, Claim, Step};
 use ferrolb_core::service::ServiceKey;
-use ferrolb_crds::view::{Namespace, Node, Service};
-use ferrolb_crds::{ConfigurationState, ConfigurationStateStatus, IPAddressPool, IPAddressPoolStatus};
-use ferrolb_runtime::{Note, Seen};
-use kube::{Resource, ResourceExt};
+use ferrolb_crds::ConfigurationState;
+use ferrolb_runtime::Seen;
+use kube::ResourceExt;
 
+pub use conflicts::Report;
+pub use messages::{Effect, Figures, Input, Now, Outcome};
 pub use reign::Reign;
 pub use shown::Shown;
+use statuses::Statuses;
 pub use world::{BadPool, World};
 pub use writes::Write;
 
@@ -48,9 +53,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// No failure is left alone for longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
-/// The counts of a pool are written at most so often.
-const POOL_PERIOD: Duration = Duration::from_secs(1);
-
 /// After a failure of a watch its picture counts as unsure for so long, unless it shows something sooner: a watch that
 /// goes on where it was cut does not say so.
 const UNSURE: Duration = Duration::from_secs(30);
@@ -61,89 +63,6 @@ const SETTLED: Duration = Duration::from_millis(100);
 
 /// Everything is looked at again at least so often, changed or not.
 const RESYNC: Duration = Duration::from_secs(60);
-
-/// The time, by two clocks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Now {
-    /// Since the machine was started, suspended or not (`CLOCK_BOOTTIME`): everything is timed by this one.
-    pub boot: Duration,
-    /// Seconds since 1970, for people.
-    pub wall: i64,
-}
-
-/// Something that happened.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// The watch of Services; with the number of the list that it began with.
-    Services(u64, Seen<Service>),
-    /// The watch of pools.
-    Pools(Seen<IPAddressPool>),
-    /// The watch of namespaces.
-    Namespaces(Seen<Namespace>),
-    /// The watch of nodes.
-    Nodes(Seen<Node>),
-    /// The watch of our `ConfigurationState`.
-    States(Seen<ConfigurationState>),
-    /// What the Lease is, or that there is none; `Err` if that could not be learned.
-    Lease(Result<Option<Record>, ()>),
-    /// The answer to a claim.
-    Claimed(Answer),
-    /// What became of a write.
-    Written(Box<Write>, Outcome),
-    /// What became of the write of a pool's status.
-    PoolWritten(String, Result<Box<IPAddressPool>, String>),
-    /// What became of the write of our `ConfigurationState`.
-    StateWritten(Result<Box<ConfigurationState>, String>),
-    /// Whether there are no pools, straight from the API server; `None` if it did not say.
-    PoolsConfirmed(Option<bool>),
-}
-
-/// What became of a write.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    /// It was done; the object as it is now.
-    Done(Arc<Service>),
-    /// The object had changed before.
-    Superseded,
-    /// The object is gone.
-    Gone,
-    /// The server will not do it; the text says why.
-    Refused(String),
-    /// The server gave no clear answer; the text says what it gave.
-    Unknown(String),
-    /// It was not sent, as the Lease was about to end.
-    NotSent,
-}
-
-/// Something to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Write to a Service, if this one still leads; answered by [`Input::Written`].
-    Write(Box<Write>),
-    /// Write a pool's status; answered by [`Input::PoolWritten`].
-    WritePool(Arc<IPAddressPool>, Box<IPAddressPoolStatus>),
-    /// Write our `ConfigurationState`; answered by [`Input::StateWritten`].
-    WriteState(Box<ConfigurationStateStatus>),
-    /// Write the Lease; answered by [`Input::Claimed`].
-    Claim(Claim),
-    /// Look at the Lease; answered by [`Input::Lease`].
-    LookAtLease,
-    /// End the watch of Services and begin a new one by a quorum list, with this number.
-    Relist(u64),
-    /// Ask the API server whether there are pools; answered by [`Input::PoolsConfirmed`].
-    ConfirmPools,
-    /// Tell.
-    Tell(Note),
-}
-
-/// What the last plan came to, for metrics.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// Each usable pool with, by family (IPv4, IPv6), its size and what is in use.
-    pub pools: BTreeMap<String, [(u128, i64); 2]>,
-    /// Services that wait for an address.
-    pub pending: usize,
-}
 
 /// The controller's mind.
 #[derive(Clone, Debug)]
@@ -174,11 +93,7 @@ pub struct Brain {
     flights: BTreeMap<ServiceKey, Flight>,
     /// Services whose write was refused: not tried again before this time, and how long the next pause is.
     pauses: BTreeMap<ServiceKey, (Duration, Duration)>,
-    wishes: BTreeMap<String, IPAddressPoolStatus>,
-    state_wish: Option<ConfigurationStateStatus>,
-    /// When a pool's status (by name), or our state (by the empty name), may be written next; far off while a write is
-    /// under way.
-    pool_turns: BTreeMap<String, (Duration, Duration)>,
+    statuses: Statuses,
     last_plan: Duration,
     /// Takes over as one would without much thought: neither lists anew nor makes late writes fail.
     #[cfg(test)]
@@ -218,9 +133,7 @@ impl Brain {
             unfinished: false,
             flights: BTreeMap::new(),
             pauses: BTreeMap::new(),
-            wishes: BTreeMap::new(),
-            state_wish: None,
-            pool_turns: BTreeMap::new(),
+            statuses: Statuses::default(),
             last_plan: Duration::ZERO,
             #[cfg(test)]
             naive: false,
@@ -272,6 +185,9 @@ impl Brain {
                 self.list_began("nodes", &seen);
                 self.dirty |= self.world.see_nodes(seen);
             }
+            // No address depends on these two, so nothing waits for them to be listed.
+            Input::Advertisements(seen) => self.world.advertised.see(seen),
+            Input::Conflicts(seen) => self.dirty |= self.world.conflicts.see(seen),
             Input::States(seen) => {
                 self.state_listed |= matches!(seen, Seen::Listed(_));
                 self.state = match seen {
@@ -300,12 +216,18 @@ impl Brain {
                 if let Ok(pool) = outcome
                     && self.world.pools.get(&name).is_some_and(|known| known.uid() == pool.uid())
                 {
-                    self.world.pools.insert(name.clone(), Arc::new(*pool));
+                    self.world.pools.insert(name.clone(), (*pool).into());
                 }
-                self.turn(&name, done, now);
+                self.statuses.pool_written(&name, done, now);
+            }
+            Input::AdvertisementWritten(name, outcome) => {
+                self.statuses.advertisement_written(&name, outcome.is_ok(), now);
+                if let Ok(object) = outcome {
+                    self.world.advertised.wrote(*object);
+                }
             }
             Input::StateWritten(outcome) => {
-                self.turn("", outcome.is_ok(), now);
+                self.statuses.state_written(outcome.is_ok(), now);
                 if let Ok(state) = outcome {
                     self.state = Some(*state);
                 }
@@ -402,7 +324,7 @@ impl Brain {
     /// 3. The take-over, step by step.
     /// 4. Writes of unknown outcome are repeated, the same, until it is known.
     /// 5. A plan, if something changed and there is room; what differs is written.
-    /// 6. What pools and our `ConfigurationState` show.
+    /// 6. What pools, our `ConfigurationState` and advertisements show.
     pub fn decide(&mut self, now: Now) -> (Vec<Effect>, Duration) {
         let mut effects = Vec::new();
         let mut wake = Wake { now: now.boot, at: now.boot + RESYNC };
@@ -420,6 +342,7 @@ impl Brain {
         if self.reign == Reign::Leading && self.is_informed() {
             self.plan(now, &mut effects, &mut wake);
             self.write_pools(now, &mut effects, &mut wake);
+            self.write_advertisements(now, &mut effects, &mut wake);
         }
         (effects, wake.remaining())
     }
@@ -482,8 +405,8 @@ impl Brain {
         let todo = writes::writes(&self.world, &plan, now.wall);
         self.unfinished = todo.later > 0;
         let usage = pools::usage(&self.world, &plan);
-        self.wishes = pools::statuses(&self.world, &usage, now.wall);
-        self.state_wish = Some(pools::state(&self.world, self.state.as_ref(), now.wall));
+        self.statuses.pools = pools::statuses(&self.world, &usage, now.wall);
+        self.statuses.state = Some(pools::state(&self.world, self.state.as_ref(), now.wall));
         self.figures = figures(&self.world, &usage, &plan);
         for write in todo.now {
             match self.pauses.get(&write.key) {
@@ -506,67 +429,6 @@ impl Brain {
         let flight = Flight { write: write.clone(), again: None, pause: FIRST_PAUSE, unclear: false };
         self.flights.insert(write.key.clone(), flight);
         Effect::Write(Box::new(write))
-    }
-
-    fn write_pools(&mut self, now: Now, effects: &mut Vec<Effect>, wake: &mut Wake) {
-        self.pool_turns.retain(|name, _| name.is_empty() || self.world.pools.contains_key(name));
-        for (name, wish) in &self.wishes {
-            let Some(pool) = self.world.pools.get(name) else { continue };
-            if pool.status.as_ref() == Some(wish) {
-                continue;
-            }
-            let turn = self.pool_turns.get(name).map_or(Duration::ZERO, |(at, _)| *at);
-            if turn > now.boot {
-                wake.by(Some(turn));
-                continue;
-            }
-            let pause = self.pool_turns.get(name).map_or(FIRST_PAUSE, |(_, pause)| *pause);
-            self.pool_turns.insert(name.clone(), (Duration::MAX, pause));
-            effects.push(Effect::WritePool(pool.clone(), Box::new(wish.clone())));
-        }
-        if let Some(wish) = self.state_wish.as_ref().filter(|_| self.state_listed) {
-            let shown = self.state.as_ref().and_then(|state| state.status.as_ref());
-            let turn = self.pool_turns.get("").map_or(Duration::ZERO, |(at, _)| *at);
-            if shown == Some(wish) {
-                return;
-            }
-            if turn > now.boot {
-                wake.by(Some(turn));
-                return;
-            }
-            let pause = self.pool_turns.get("").map_or(FIRST_PAUSE, |(_, pause)| *pause);
-            self.pool_turns.insert(String::new(), (Duration::MAX, pause));
-            effects.push(Effect::WriteState(Box::new(wish.clone())));
-        }
-    }
-
-    /// When the status of a pool, or our state, may be written next.
-    fn turn(&mut self, name: &str, done: bool, now: Now) {
-        let pause = self.pool_turns.get(name).map_or(FIRST_PAUSE, |(_, pause)| *pause);
-        let next = if done {
-            (now.boot + POOL_PERIOD, FIRST_PAUSE)
-        } else {
-            (now.boot + pause, (pause * 2).min(LONGEST_PAUSE))
-        };
-        self.pool_turns.insert(name.to_owned(), next);
-    }
-
-    /// What to tell about a pool whose status changes.
-    pub fn pool_note(pool: &IPAddressPool, status: &IPAddressPoolStatus) -> Option<Note> {
-        let before = pool.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-        let (kind, bad) = [(pools::VALID, "False"), (pools::OVERLAPPING, "True")]
-            .into_iter()
-            .find(|(kind, bad)| status.conditions.iter().any(|c| c.type_ == *kind && c.status == *bad))?;
-        let now = status.conditions.iter().find(|condition| condition.type_ == kind)?;
-        let same = before.iter().any(|c| c.type_ == kind && c.status == bad && c.message == now.message);
-        (!same).then(|| Note {
-            about: pool.object_ref(&()),
-            warning: true,
-            for_operators: true,
-            reason: "InvalidPool",
-            action: "Reading",
-            note: now.message.clone(),
-        })
     }
 
     /// Ends: nothing more is written. Returns the claim that gives the Lease back, once no write is under way.

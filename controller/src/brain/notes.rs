@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ferrolb_core::service::{Service as Words, ServiceKey};
-use ferrolb_crds::view::AddressAssigned;
+use ferrolb_crds::view::ServiceCondition;
 use ferrolb_runtime::Note;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -24,7 +24,7 @@ pub(super) fn of(
     words: &Words,
     addresses: &[IpAddr],
     pool: Option<&str>,
-    condition: Option<&Option<AddressAssigned>>,
+    condition: Option<&Option<ServiceCondition>>,
 ) -> Vec<Note> {
     let about = service.about(&words.key);
     let mut notes = Vec::new();
@@ -47,7 +47,7 @@ pub(super) fn of(
     if !removed.is_empty() {
         say(false, "ClearAssignment", "Releasing", format!("{} may no longer be used", list(&removed)));
     }
-    let before = service.condition.as_ref();
+    let before = service.conditions.assigned.as_ref();
     if let Some(Some(now)) = condition
         && before.is_none_or(|before| (&before.reason, &before.message) != (&now.reason, &now.message))
     {

@@ -123,7 +123,9 @@ fn conditions(bad: Option<&BadPool>, pool: &IPAddressPool) -> [Said; 3] {
     [valid, overlapping, host_bits]
 }
 
-fn condition(
+/// A condition. The time of its last transition stays unless its status changes; `wall` is the time of day in seconds
+/// since 1970.
+pub(super) fn condition(
     before: &[Condition],
     kind: &str,
     status: bool,

@@ -60,15 +60,15 @@ impl Brain {
     /// The reign is over. Writes under way are remembered: should it be this one's turn again, it is no clean one.
     pub(super) fn abdicate(&mut self) {
         self.reign = Reign::Follower;
-        self.wishes.clear();
-        self.state_wish = None;
+        self.statuses.clear();
+        self.world.advertised.stale = true;
     }
 
     fn forget_flights(&mut self) {
         self.flights.clear();
         self.world.thaw();
         self.pauses.clear();
-        self.pool_turns.clear();
+        self.statuses.forget_turns();
     }
 
     /// The list of Services with the number `list` is here.

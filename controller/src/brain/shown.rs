@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ferrolb_core::service::ServiceKey;
 use ferrolb_crds::names;
-use ferrolb_crds::view::{AddressAssigned, Ingress, Service};
+use ferrolb_crds::view::{Ingress, OwnConditions, Service};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt;
 
@@ -24,8 +24,8 @@ pub struct Shown {
     pub deprecated: Vec<&'static str>,
     /// `status.loadBalancer.ingress`.
     pub ingress: Vec<Ingress>,
-    /// Our condition.
-    pub condition: Option<AddressAssigned>,
+    /// Our conditions.
+    pub conditions: OwnConditions,
 }
 
 impl Shown {
@@ -40,7 +40,7 @@ impl Shown {
             annotations: OURS.map(|name| value(all?, name)),
             deprecated: service.deprecated_annotations(),
             ingress: service.status.load_balancer.ingress.clone(),
-            condition: service.status.address_assigned.clone(),
+            conditions: service.status.conditions.clone(),
         }
     }
 

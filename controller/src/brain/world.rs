@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use ferrolb_core::allocate::{Rest, Snapshot};
 use ferrolb_core::pool::{Overlap, without_overlaps};
+use ferrolb_core::selector::Labels;
 use ferrolb_core::service::{Role, Service as Words, ServiceKey};
 use ferrolb_crds::IPAddressPool;
 use ferrolb_crds::view::{Namespace, Node, Service};
 use ferrolb_runtime::Seen;
 use kube::ResourceExt;
 
+use super::advertised::Advertised;
+use super::conflicts::Conflicts;
 use super::shown::Shown;
 
 /// The objects, and the snapshot that core decides on.
@@ -29,8 +32,19 @@ pub struct World {
     pub pools: BTreeMap<String, Arc<IPAddressPool>>,
     /// The pools that are not used, and why.
     pub bad_pools: BTreeMap<String, BadPool>,
-    nodes: BTreeMap<String, BTreeSet<IpAddr>>,
+    nodes: BTreeMap<String, KnownNode>,
+    /// The advertisements.
+    pub advertised: Advertised,
+    /// What speakers report of other hosts.
+    pub(super) conflicts: Conflicts,
     rest: Rest,
+}
+
+/// What is kept of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct KnownNode {
+    addresses: BTreeSet<IpAddr>,
+    labels: Labels,
 }
 
 /// Why a pool is not used; the others go on without it.
@@ -228,6 +242,7 @@ impl World {
             self.bad_pools.insert(overlap.pool.clone(), BadPool::Overlapping(overlap));
         }
         self.snapshot.pools = usable;
+        self.advertised.stale = true;
     }
 
     /// What the watch of namespaces says; returns whether that concerns us.
@@ -247,27 +262,42 @@ impl World {
         }
     }
 
-    /// What the watch of nodes says; returns whether that concerns us. Heartbeats do not.
+    /// What the watch of nodes says; returns whether that concerns a plan. Heartbeats do not.
     pub fn see_nodes(&mut self, seen: Seen<Node>) -> bool {
-        let before = self.nodes.clone();
-        match seen {
+        let known = |node: &Node| KnownNode {
+            addresses: node.addresses().collect(),
+            labels: node.metadata.labels.clone().unwrap_or_default(),
+        };
+        let (addresses, labels) = match seen {
             Seen::Listed(list) => {
-                self.nodes = list.iter().map(|node| (node.name_any(), node.addresses().collect())).collect();
+                self.nodes = list.iter().map(|node| (node.name_any(), known(node))).collect();
+                (true, true)
             }
             Seen::Applied(node) => {
-                self.nodes.insert(node.name_any(), node.addresses().collect());
+                let now = known(&node);
+                let before = self.nodes.insert(node.name_any(), now.clone());
+                before.map_or((true, true), |before| {
+                    (before.addresses != now.addresses, before.labels != now.labels)
+                })
             }
             Seen::Deleted(node) => {
-                self.nodes.remove(&node.name_any());
+                let known = self.nodes.remove(&node.name_any()).is_some();
+                (known, known)
             }
             Seen::Failing => return false,
+        };
+        self.advertised.stale |= labels;
+        if addresses {
+            let nodes = self.nodes.iter();
+            let all = nodes.flat_map(|(name, node)| node.addresses.iter().map(|a| (*a, name.clone())));
+            self.snapshot.nodes = all.collect();
         }
-        let changed = self.nodes != before;
-        if changed {
-            let addresses = self.nodes.iter().flat_map(|(name, all)| all.iter().map(|a| (*a, name.clone())));
-            self.snapshot.nodes = addresses.collect();
-        }
-        changed
+        addresses
+    }
+
+    /// The labels of each node.
+    pub(super) fn node_labels(&self) -> impl Iterator<Item = &Labels> + Clone {
+        self.nodes.values().map(|node| &node.labels)
     }
 
     /// Makes the snapshot ready for a plan at `now`.

@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use ferrolb_core::allocate::{Assignment, Plan, Verdict};
 use ferrolb_core::net;
 use ferrolb_core::service::{Role, Service as Words, ServiceKey, Sharing};
-use ferrolb_crds::names;
-use ferrolb_crds::view::{AddressAssigned, Ingress};
+use ferrolb_crds::view::{Ingress, ServiceCondition};
+use ferrolb_crds::{HELD_BACK, IN_USE, names};
 use ferrolb_runtime::Note;
 use serde_json::{Value, json};
 
+use super::conflicts::{Conflicts, Unknown};
 use super::notes;
 use super::shown::Shown;
 use super::world::World;
@@ -28,8 +29,10 @@ pub struct Write {
     pub ingress: Option<Vec<Ingress>>,
     /// Annotations that change: a new value, or none.
     pub annotations: BTreeMap<&'static str, Option<String>>,
-    /// The condition, if it changes: a new one, or none.
-    pub condition: Option<Option<AddressAssigned>>,
+    /// The condition about its addresses, if it changes: a new one, or none.
+    pub condition: Option<Option<ServiceCondition>>,
+    /// The condition about other hosts that have one of them, if it changes: a new one, or none.
+    pub conflict: Option<Option<ServiceCondition>>,
     /// What to tell once it is done.
     pub notes: Vec<Note>,
 }
@@ -58,13 +61,14 @@ impl Write {
             ingress: None,
             annotations: [(names::FENCE, Some(mark.to_owned()))].into(),
             condition: None,
+            conflict: None,
             notes: Vec::new(),
         })
     }
 
     /// The body of the strategic merge patch of `services/status`.
     ///
-    /// One patch carries the addresses (an atomic list), the annotations, the condition (merged by its type) and the
+    /// One patch carries the addresses (an atomic list), the annotations, the conditions (merged by their type) and the
     /// version that it is based on. Nothing else is named, so nothing else is touched.
     pub fn patch(&self) -> Value {
         let mut patch = json!({ "metadata": { "uid": self.uid, "resourceVersion": self.based_on } });
@@ -76,17 +80,22 @@ impl Write {
             patch["status"]["loadBalancer"]["ingress"] =
                 if entries.is_empty() { Value::Null } else { entries.into() };
         }
-        if let Some(condition) = &self.condition {
-            patch["status"]["conditions"] = match condition {
-                Some(condition) => json!([{
-                    "type": names::ADDRESS_ASSIGNED,
+        let ours = [(names::ADDRESS_ASSIGNED, &self.condition), (names::ADDRESS_CONFLICT, &self.conflict)];
+        let conditions = ours.into_iter().filter_map(|(kind, condition)| {
+            Some(match condition.as_ref()? {
+                Some(condition) => json!({
+                    "type": kind,
                     "status": condition.status,
                     "reason": condition.reason,
                     "message": condition.message,
                     "lastTransitionTime": condition.last_transition_time,
-                }]),
-                None => json!([{ "type": names::ADDRESS_ASSIGNED, "$patch": "delete" }]),
-            };
+                }),
+                None => json!({ "type": kind, "$patch": "delete" }),
+            })
+        });
+        let conditions: Vec<Value> = conditions.collect();
+        if !conditions.is_empty() {
+            patch["status"]["conditions"] = conditions.into();
         }
         patch
     }
@@ -117,6 +126,7 @@ struct Desired<'a> {
     pool: Option<&'a str>,
     terms: Option<String>,
     condition: Option<(bool, &'static str, String)>,
+    conflict: Option<(&'static str, String)>,
 }
 
 /// What differs between the plan and the API, as writes. `wall` is the time of day in seconds since 1970.
@@ -139,7 +149,7 @@ pub fn writes(world: &World, plan: &Plan<'_>, wall: i64) -> Writes {
         if key != *of {
             continue;
         }
-        let Some(mut desired) = desired(service, words, verdict) else { continue };
+        let Some(mut desired) = desired(&world.conflicts, service, words, verdict) else { continue };
         let held = &words.held;
         let added: Vec<&IpAddr> =
             desired.addresses.iter().filter(|address| !held.contains(address)).collect();
@@ -161,25 +171,43 @@ pub fn writes(world: &World, plan: &Plan<'_>, wall: i64) -> Writes {
 }
 
 /// What the verdict asks the Service to show; `None` for one that is left alone.
-fn desired<'a>(service: &Shown, words: &Words, verdict: &Verdict<'a>) -> Option<Desired<'a>> {
+fn desired<'a>(
+    conflicts: &Conflicts,
+    service: &Shown,
+    words: &Words,
+    verdict: &Verdict<'a>,
+) -> Option<Desired<'a>> {
     match verdict {
         Verdict::Untouched => None,
         Verdict::Released => {
             // Without a mark of ours nothing on it is ours, whatever its status shows.
             let ours = words.marked || words.role == Role::NotLoadBalanced && words.allocated_from.is_some();
-            ours.then(|| Desired { addresses: Vec::new(), pool: None, terms: None, condition: None })
+            ours.then(|| Desired {
+                addresses: Vec::new(),
+                pool: None,
+                terms: None,
+                condition: None,
+                conflict: None,
+            })
         }
         Verdict::Assigned(assignment) => Some(Desired {
             addresses: assignment.addresses.clone(),
             pool: Some(assignment.pool),
             terms: words.sharing.as_ref().map(Sharing::terms),
             condition: Some(assigned(assignment)),
+            conflict: conflicts.condition(&words.key).unwrap_or_else(|Unknown| {
+                // As it is.
+                let shown = service.conditions.conflict.as_deref()?;
+                let reason = [HELD_BACK, IN_USE].into_iter().find(|reason| *reason == shown.reason)?;
+                Some((reason, shown.message.clone()))
+            }),
         }),
         Verdict::Pending(why) => Some(Desired {
             addresses: Vec::new(),
             pool: None,
             terms: None,
             condition: Some((false, why.reason(), why.to_string())),
+            conflict: None,
         }),
     }
     .filter(|_| service.uid.is_some())
@@ -201,6 +229,7 @@ fn moving<'a>(to: &Desired<'a>) -> Desired<'a> {
         pool: None,
         terms: None,
         condition: Some((false, "Reassigning", message)),
+        conflict: None,
     }
 }
 
@@ -260,6 +289,7 @@ fn note_terms(key: &ServiceKey, service: &Shown, words: &Words) -> Option<Write>
         ingress: None,
         annotations: [(names::SHARING_TERMS, terms)].into(),
         condition: None,
+        conflict: None,
         notes: Vec::new(),
     })
 }
@@ -289,8 +319,10 @@ fn write(
     if !desired.addresses.is_empty() || desired.condition.is_none() {
         set(names::FENCE, None);
     }
-    let condition = condition(service.condition.as_ref(), desired.condition.as_ref(), wall);
-    if ingress.is_none() && annotations.is_empty() && condition.is_none() {
+    let conflict = desired.conflict.map(|(reason, message)| (true, reason, message));
+    let conflict = condition(service.conditions.conflict.as_deref(), conflict.as_ref(), wall);
+    let condition = condition(service.conditions.assigned.as_ref(), desired.condition.as_ref(), wall);
+    if ingress.is_none() && annotations.is_empty() && condition.is_none() && conflict.is_none() {
         return None;
     }
     let notes = notes::of(sharers, service, words, &desired.addresses, desired.pool, condition.as_ref());
@@ -301,6 +333,7 @@ fn write(
         ingress,
         annotations,
         condition,
+        conflict,
         notes,
     })
 }
@@ -319,20 +352,20 @@ fn entries(present: &[Ingress], addresses: &[IpAddr]) -> Vec<Ingress> {
 /// The condition that is to be written; `None` if it is there already. The time of its last transition stays unless
 /// its status changes.
 fn condition(
-    present: Option<&AddressAssigned>,
+    present: Option<&ServiceCondition>,
     desired: Option<&(bool, &'static str, String)>,
     wall: i64,
-) -> Option<Option<AddressAssigned>> {
+) -> Option<Option<ServiceCondition>> {
     let Some((status, reason, message)) = desired else { return present.map(|_| None) };
     let status = if *status { "True" } else { "False" };
-    let same = |present: &&AddressAssigned| {
+    let same = |present: &&ServiceCondition| {
         present.status == status && present.reason == *reason && present.message == *message
     };
     if present.is_some_and(|present| same(&present)) {
         return None;
     }
     let since = present.filter(|present| present.status == status).map(|p| p.last_transition_time.clone());
-    Some(Some(AddressAssigned {
+    Some(Some(ServiceCondition {
         status: status.to_owned(),
         reason: (*reason).to_owned(),
         message: message.clone(),

@@ -101,6 +101,11 @@ impl Entry {
         matches!(self.stage, Stage::InUse)
     }
 
+    /// Whether a conflict was reported that is not over.
+    pub(super) fn is_reported(&self) -> bool {
+        self.conflict.as_ref().is_some_and(|conflict| conflict.told.is_some())
+    }
+
     pub(super) fn conflict(&self) -> Option<Mac> {
         self.conflict.as_ref().map(|conflict| conflict.mac)
     }

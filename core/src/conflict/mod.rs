@@ -201,17 +201,22 @@ impl Conflicts {
     }
 
     /// The address is no longer ours on `link`: all that is known of it is dropped, and what was to be done about it.
-    pub fn forget(&mut self, link: LinkIndex, address: IpAddr) {
-        self.change((link, address), |entry| *entry = None);
+    /// Returns whether a conflict about it was reported and not taken back since: that is over for this node.
+    pub fn forget(&mut self, link: LinkIndex, address: IpAddr) -> bool {
         self.rivals.forget((link, address));
+        self.change((link, address), |entry| entry.take().is_some_and(|entry| entry.is_reported()))
     }
 
-    /// The link is gone, with all its addresses.
-    pub fn forget_link(&mut self, link: LinkIndex) {
+    /// The link is gone, with all its addresses. Returns those of which [`forget`](Self::forget) would say true.
+    pub fn forget_link(&mut self, link: LinkIndex) -> Vec<IpAddr> {
         let those: Vec<Key> = self.entries.keys().filter(|(index, _)| *index == link).copied().collect();
+        let mut reported = Vec::new();
         for (link, address) in those {
-            self.forget(link, address);
+            if self.forget(link, address) {
+                reported.push(address);
+            }
         }
+        reported
     }
 
     /// Takes what a frame on `link` says of an address. In the order of the lines below:

@@ -309,11 +309,11 @@ fn conflict_7_what_is_lost_is_forgotten_with_all_that_was_to_be_done() {
         conflicts.adopt(LAN, TWO, ms(20));
         see(&mut conflicts, TWO, PRINTER, Kind::Sender, ms(20));
         conflicts.answer_rival(LAN, TWO, ms(20));
+        // One is told of, the other not yet.
         if by_link {
-            conflicts.forget_link(LAN);
+            assert_eq!(conflicts.forget_link(LAN), [ONE]);
         } else {
-            conflicts.forget(LAN, ONE);
-            conflicts.forget(LAN, TWO);
+            assert_eq!([ONE, TWO].map(|address| conflicts.forget(LAN, address)), [true, false]);
         }
         assert_eq!((conflicts.entries.len(), conflicts.due.len()), (1, 1));
         assert_eq!(see(&mut conflicts, ONE, PRINTER, Kind::Sender, ms(21)), None);

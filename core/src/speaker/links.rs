@@ -7,7 +7,7 @@ use crate::announce::{Link, LinkIndex};
 use crate::ownership::{Ownership, Station};
 use crate::peers::Peers;
 
-use super::{Segment, Speaker};
+use super::{Effect, Segment, Speaker};
 
 impl Speaker {
     /// Takes the whole set of links that can be announced on.
@@ -31,7 +31,9 @@ impl Speaker {
             // Another link may have its number now: what was answered for on this one is nobody's word on that.
             let claimed = self.links.remove(&link).map(|segment| segment.own.claims()).unwrap_or_default();
             claimed.into_keys().for_each(|address| self.stop(link, address, now));
-            self.conflicts.forget_link(link);
+            for address in self.conflicts.forget_link(link) {
+                self.queue.push_back(Effect::Conflict { link, address, mac: None });
+            }
             self.askers.forget_link(link);
         }
         for (index, link) in &links {

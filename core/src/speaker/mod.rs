@@ -78,7 +78,8 @@ pub enum Effect {
         /// All its links now.
         links: BTreeSet<LinkIndex>,
     },
-    /// Another host has an address of ours on a link; or none has it any more.
+    /// Another host has an address of ours on a link; or none has it any more, or it is not ours any more, or the link
+    /// is gone.
     Conflict {
         /// The link.
         link: LinkIndex,

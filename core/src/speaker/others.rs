@@ -39,10 +39,12 @@ impl Speaker {
         }
     }
 
-    /// An address is ours no longer on a link.
+    /// An address is ours no longer on a link. A conflict about it, that was reported, is not ours either any more.
     pub(super) fn stop(&mut self, link: LinkIndex, address: IpAddr, now: Duration) {
         self.announcer.desire(link, address, None, now);
-        self.conflicts.forget(link, address);
+        if self.conflicts.forget(link, address) {
+            self.queue.push_back(Effect::Conflict { link, address, mac: None });
+        }
         self.rivals.remove(&(link, address));
         self.askers.forget(link, address);
     }

@@ -136,6 +136,43 @@ fn an_address_that_a_foreign_host_has_is_reported_and_not_announced() {
     assert!(answers(&mut speaker, ms(15_000)));
 }
 
+/// Who has been told of a conflict is told that it is over, however that came.
+#[test]
+fn a_reported_conflict_ends_with_the_address_or_the_link() {
+    type Loss = fn(&mut Speaker);
+    let losses: [(Loss, bool); 3] = [
+        (|speaker| speaker.handle_news(roster(), &[change(None)], ms(200)), true),
+        (|speaker| speaker.handle_links(BTreeMap::new(), ms(200)), true),
+        (|speaker| speaker.handle_news(roster(), &[change(Some(Interfaces::All))], ms(200)), false),
+    ];
+    for (number, (lose, over)) in losses.into_iter().enumerate() {
+        for in_use in [false, true] {
+            let mut speaker = speaker(true);
+            let news = if in_use { ms(0) } else { ms(10) };
+            speaker.informed = !in_use;
+            speaker.handle_news(roster(), &[change(Some(Interfaces::All))], news);
+            sent(&mut speaker, ms(10), ms(100));
+            assert_eq!(answers(&mut speaker, ms(100)), in_use);
+            let theirs = arp::announcement(CLIENT, VIP)[1].build();
+            let _ = speaker.handle_frame(LAN, &theirs, ms(100));
+            let told = |speaker: &mut Speaker, now| {
+                let mut told = Vec::new();
+                while let Some(effect) = speaker.next_effect(now) {
+                    if let Effect::Conflict { link, address, mac } = effect {
+                        assert_eq!((link, address), (LAN, IpAddr::V4(VIP)));
+                        told.push(mac);
+                    }
+                }
+                told
+            };
+            assert_eq!(told(&mut speaker, ms(100)), [Some(CLIENT)]);
+            lose(&mut speaker);
+            let expected: &[Option<Mac>] = if over { &[None] } else { &[] };
+            assert_eq!(told(&mut speaker, ms(200)), expected, "{number} {in_use}");
+        }
+    }
+}
+
 #[test]
 fn without_others_the_end_is_at_once() {
     let mut speaker = speaker(false);

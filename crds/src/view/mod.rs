@@ -17,7 +17,8 @@ pub use endpoint_slice::{Endpoint, EndpointConditions, EndpointSlice};
 pub use namespace::Namespace;
 pub use node::{Node, NodeAddress, NodeCondition, NodeStatus};
 pub use service::{
-    AddressAssigned, Ingress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus,
+    Ingress, LoadBalancerStatus, OwnConditions, Service, ServiceCondition, ServicePort, ServiceSpec,
+    ServiceStatus,
 };
 
 /// Drops what no program of ours reads from the metadata of any object.

@@ -250,7 +250,7 @@ impl<D: Datalink> Announcing<D> {
                 }
                 Some(Effect::Conflict { link, address, mac }) => {
                     let interface = self.name(link).to_owned();
-                    self.report.conflict(address, &interface, mac, self.speaker.contest(address));
+                    self.report.conflict((link, &interface), address, mac, self.speaker.contest(address));
                 }
                 Some(Effect::Drain) => {
                     tracing::info!(

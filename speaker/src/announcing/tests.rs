@@ -1,5 +1,7 @@
 //! The loop with made-up links and a clock that moves by itself when nothing else does.
 
+mod conflicts;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
@@ -155,6 +157,11 @@ struct World {
 
 /// Runs `test` beside the loop, then asks the loop to end and waits for that.
 fn with_loop<F: Future<Output = ()>>(test: impl FnOnce(Rc<World>) -> F) {
+    with_loop_that(false, test);
+}
+
+/// The same with detection of conflicts, or without.
+fn with_loop_that<F: Future<Output = ()>>(conflict_detection: bool, test: impl FnOnce(Rc<World>) -> F) {
     let (news, coming) = mpsc::unbounded_channel();
     let (standings, told) = mpsc::unbounded_channel();
     let (links, links_in) = watch::channel(None);
@@ -179,7 +186,7 @@ fn with_loop<F: Future<Output = ()>>(test: impl FnOnce(Rc<World>) -> F) {
             timing: Timing::default(),
             refresh: None,
             stand_in_limit: Duration::from_secs(60),
-            conflict_detection: false,
+            conflict_detection,
         },
         keys: watch::channel(Arc::default()).1,
         unfit: watch::channel(false).1,
@@ -243,10 +250,15 @@ impl World {
                 continue;
             };
             let name = &standing.service.key.name;
+            let conflict = match standing.conflict.map(|conflict| conflict.held_back) {
+                None => "",
+                Some(false) => ", in conflict",
+                Some(true) => ", held back",
+            };
             words.push(match standing.state {
-                None => format!("{name} not"),
-                Some(Announced::On(links)) => format!("{name} on {links:?}"),
-                Some(Announced::Lacks(links)) => format!("{name} lacks {links:?}"),
+                None => format!("{name} not{conflict}"),
+                Some(Announced::On(links)) => format!("{name} on {links:?}{conflict}"),
+                Some(Announced::Lacks(links)) => format!("{name} lacks {links:?}{conflict}"),
             });
         }
         words

@@ -1,4 +1,5 @@
-//! Keeps one `ServiceL2Status` for each Service that this node announces, and tells on the Service when it begins.
+//! Keeps one `ServiceL2Status` for each Service that this node announces, or would if no other host had its address; and tells
+//! on the Service when it begins.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,10 +16,10 @@ use tokio::task::JoinSet;
 use super::board::{Board, Change};
 use super::complaint::Complaint;
 use super::objects::{Objects, Reader, Stored, Touched};
-use super::plan::{self, News, Write};
+use super::plan::{self, News, Object, Said, Saying, Write};
 use super::queue::{Fault, Queue};
 use super::writer::{Done, Failed, Writer};
-use super::{Interfaces, Parts, WATCH_SECONDS};
+use super::{Parts, WATCH_SECONDS};
 
 /// Runs until the context's shutdown.
 pub(crate) async fn keep(parts: &Parts, writer: Writer) {
@@ -104,7 +105,8 @@ impl Keeper {
             self.review(now);
         }
         for change in self.board.take() {
-            let known = first && !self.objects.of(&change.service).is_empty();
+            let told = |object: &Object| !matches!(&object.said, Said::This(said) if said.may_be_silent());
+            let known = first && self.objects.of(&change.service).iter().any(told);
             if let Some(news) = plan::news(&change, known) {
                 tell(note(node, &change, &news));
             }
@@ -131,7 +133,7 @@ impl Keeper {
             return None;
         }
         while let Some(service) = self.queue.next(now) {
-            let wanted = self.board.announced(&service);
+            let wanted = self.board.wanted(&service);
             match plan::next(wanted.as_ref(), self.objects.of(&service)) {
                 Some(write) => {
                     self.objects.writing(&service);
@@ -154,12 +156,12 @@ impl Keeper {
         if !self.knows() {
             return;
         }
-        let differs = |service: &Arc<ServiceKey>, interfaces: &Interfaces| {
-            plan::next(Some(interfaces), self.objects.of(service)).is_some()
+        let differs = |service: &Arc<ServiceKey>, wanted: &Saying| {
+            plan::next(Some(wanted), self.objects.of(service)).is_some()
         };
-        let mut due = self.board.announced_where(differs);
+        let mut due = self.board.wanted_where(differs);
         let stored = self.objects.services();
-        due.extend(stored.filter(|service| self.board.announced(service).is_none()).cloned());
+        due.extend(stored.filter(|service| self.board.wanted(service).is_none()).cloned());
         self.touch(due, now);
     }
 
@@ -261,7 +263,7 @@ fn lacks(node: &str, interfaces: &BTreeSet<String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::{Object, Said};
+    use super::super::Interfaces;
     use super::super::queue::Fault;
     use super::*;
     use crate::report::Announced;
@@ -273,8 +275,12 @@ mod tests {
     }
 
     fn stored(version: &str, said: Said) -> Stored {
-        let object = Object { name: "l2-a".into(), said, ours: true, ending: false };
+        let object = Object { name: "l2-a".into(), said, marked: false, ours: true, ending: false };
         Stored { service: web(), version: version.to_owned(), object }
+    }
+
+    fn on(interfaces: &Interfaces) -> Saying {
+        Saying { on: interfaces.clone(), conflict: None }
     }
 
     /// What is told now: reason, Service and its uid.
@@ -296,7 +302,7 @@ mod tests {
         assert_eq!(keeper.next(NOW), None, "what is stored is not known yet");
         keeper.see(Seen::Listed(Vec::new()), NOW);
         assert_eq!(news(&mut keeper), ["nodeAssigned web uid u1"]);
-        assert_eq!(keeper.next(NOW), Some((web(), Write::Create(Arc::default()))));
+        assert_eq!(keeper.next(NOW), Some((web(), Write::Create(Saying::default()))));
         keeper
     }
 
@@ -304,14 +310,14 @@ mod tests {
     #[test]
     fn what_changes_is_looked_at_and_nothing_else() {
         let mut keeper = announcing();
-        keeper.wrote(web(), Ok(Done::Stored(stored("8", Said::On(Arc::default())))), NOW);
+        keeper.wrote(web(), Ok(Done::Stored(stored("8", Said::This(Saying::default())))), NOW);
         assert_eq!((news(&mut keeper), keeper.next(NOW)), (vec![], None));
         let dsl: Interfaces = Arc::new(["dsl".to_owned()].into());
         keeper.board.set(web(), "u1".into(), Some(Announced::On(dsl.clone())));
         assert_eq!(news(&mut keeper), [""; 0], "on other interfaces: that is no news");
         assert_eq!(keeper.queue.len(), 1);
-        assert_eq!(keeper.next(NOW), Some((web(), Write::Say("l2-a".into(), dsl.clone()))));
-        keeper.wrote(web(), Ok(Done::Stored(stored("9", Said::On(dsl)))), NOW);
+        assert_eq!(keeper.next(NOW), Some((web(), Write::Say("l2-a".into(), on(&dsl)))));
+        keeper.wrote(web(), Ok(Done::Stored(stored("9", Said::This(on(&dsl))))), NOW);
         assert_eq!(keeper.next(NOW), None);
         keeper.board.set(web(), "u1".into(), Some(Announced::Lacks(Arc::default())));
         assert_eq!(news(&mut keeper), ["announceFailed web uid u1"]);
@@ -325,7 +331,7 @@ mod tests {
         let made = Some(Box::new(stored("7", Said::Incomplete)));
         let lost = Failed { why: "lost".to_owned(), fault: Fault::All, made };
         keeper.wrote(web(), Err(lost), NOW);
-        keeper.see(Seen::Applied(stored("8", Said::On(Arc::default()))), NOW);
+        keeper.see(Seen::Applied(stored("8", Said::This(Saying::default()))), NOW);
         let later = keeper.wakes(NOW).expect("it is to be tried again");
         assert_eq!(keeper.next(later), None, "it is written already");
     }
@@ -340,7 +346,7 @@ mod tests {
         }
         board.complete();
         assert_eq!(news(&mut keeper), [""; 0]);
-        keeper.see(Seen::Listed(vec![stored("7", Said::On(Arc::default()))]), NOW);
+        keeper.see(Seen::Listed(vec![stored("7", Said::This(Saying::default()))]), NOW);
         assert_eq!(news(&mut keeper), ["nodeAssigned db uid u1"], "the other was told before the restart");
         let (next, _) = keeper.next(NOW).expect("one is to be written");
         assert_eq!(next.name, "db");

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ferrolb_core::service::ServiceKey;
 use tokio::sync::watch;
 
+#[cfg(test)]
 use super::Interfaces;
-use crate::report::Announced;
+use super::plan::Saying;
+use crate::report::{Announced, Conflict};
 
 /// Where a Service stands, and what changed since the changes were taken.
 #[derive(Debug, Default)]
@@ -23,6 +25,8 @@ pub struct Board {
 struct State {
     /// Every Service that this node is elected for.
     all: BTreeMap<Arc<ServiceKey>, Announced>,
+    /// Those of which another host has an address, elected for or not. Apart, since hardly any has.
+    conflicts: BTreeMap<Arc<ServiceKey>, Arc<Conflict>>,
     changed: BTreeMap<Arc<ServiceKey>, Note>,
     /// Whether all that there was at the start is told.
     complete: bool,
@@ -57,16 +61,27 @@ pub(crate) struct Change {
 }
 
 impl Board {
-    /// This Service, of this `metadata.uid`, stands so now; `None` where nothing is done for it any more.
-    pub fn set(&self, service: Arc<ServiceKey>, uid: Arc<str>, now: Option<Announced>) {
+    /// This Service, of this `metadata.uid`, stands so now, and other hosts have addresses of it; `None` where nothing is done
+    /// for it any more, and where no other host has one.
+    pub fn stand(
+        &self,
+        service: Arc<ServiceKey>,
+        uid: Arc<str>,
+        now: Option<Announced>,
+        conflict: Option<Arc<Conflict>>,
+    ) {
         let mut state = self.lock();
-        let State { all, changed, complete, begun } = &mut *state;
+        let State { all, conflicts, changed, complete, begun } = &mut *state;
         let (service, before) = match all.get_key_value(&service) {
             Some((known, before)) => (known.clone(), Some(before)),
             None => (service, None),
         };
-        if before == now.as_ref() {
+        if before == now.as_ref() && conflicts.get(&service) == conflict.as_ref() {
             return;
+        }
+        match conflict {
+            Some(conflict) => drop(conflicts.insert(service.clone(), conflict)),
+            None => drop(conflicts.remove(&service)),
         }
         let (before, after) = (before.map(kind), now.as_ref().map(kind));
         *begun += u64::from(after == Some(Kind::Announced) && before != after);
@@ -81,6 +96,12 @@ impl Board {
         if tell {
             self.wake.send_replace(());
         }
+    }
+
+    /// The same without other hosts.
+    #[cfg(test)]
+    pub(crate) fn set(&self, service: Arc<ServiceKey>, uid: Arc<str>, now: Option<Announced>) {
+        self.stand(service, uid, now, None);
     }
 
     /// All that there was at the start is told. Until then nothing is to be read from what is missing.
@@ -114,6 +135,7 @@ impl Board {
     }
 
     /// On which interfaces the Service is announced, if it is; empty for all.
+    #[cfg(test)]
     pub(crate) fn announced(&self, service: &ServiceKey) -> Option<Interfaces> {
         match self.lock().all.get(service) {
             Some(Announced::On(interfaces)) => Some(interfaces.clone()),
@@ -121,17 +143,24 @@ impl Board {
         }
     }
 
-    /// The Services that are announced and of which `so` is true.
-    pub(crate) fn announced_where(
+    /// What the API is to show of the Service, if anything.
+    pub(crate) fn wanted(&self, service: &ServiceKey) -> Option<Saying> {
+        let state = self.lock();
+        saying(state.all.get(service), state.conflicts.get(service))
+    }
+
+    /// The Services of which the API is to show something, and of which `so` is true.
+    pub(crate) fn wanted_where(
         &self,
-        so: impl Fn(&Arc<ServiceKey>, &Interfaces) -> bool,
+        so: impl Fn(&Arc<ServiceKey>, &Saying) -> bool,
     ) -> Vec<Arc<ServiceKey>> {
         let state = self.lock();
-        let those = state.all.iter().filter(|(service, now)| match now {
-            Announced::On(interfaces) => so(service, interfaces),
-            Announced::Lacks(_) => false,
+        let held = state.conflicts.keys().filter(|service| !state.all.contains_key(*service));
+        let those = state.all.keys().chain(held).filter(|service| {
+            let wanted = saying(state.all.get(*service), state.conflicts.get(*service));
+            wanted.is_some_and(|wanted| so(service, &wanted))
         });
-        those.map(|(service, _)| service.clone()).collect()
+        those.cloned().collect()
     }
 
     /// The Services for which this node is elected and has none of the interfaces.
@@ -155,6 +184,16 @@ impl Board {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the API is to show of a Service that stands so.
+fn saying(now: Option<&Announced>, conflict: Option<&Arc<Conflict>>) -> Option<Saying> {
+    let on = match now {
+        Some(Announced::On(interfaces)) => Some(interfaces.clone()),
+        Some(Announced::Lacks(_)) | None => None,
+    };
+    let says = on.is_some() || conflict.is_some();
+    says.then(|| Saying { on: on.unwrap_or_default(), conflict: conflict.cloned() })
 }
 
 fn kind(announced: &Announced) -> Kind {
@@ -201,7 +240,33 @@ mod tests {
         assert_eq!(board.announced(&key("web")), None);
         board.set(key("web"), "u2".into(), None);
         assert_eq!(board.take(), [change("web", "u2", Some(Kind::Lacking), None)]);
-        assert_eq!(board.announced_where(|_, _| true), []);
+        assert_eq!(board.wanted_where(|_, _| true), []);
+    }
+
+    #[test]
+    fn a_conflict_is_a_change_and_is_shown_without_an_announcement_too() {
+        let board = Board::default();
+        board.complete();
+        let conflict =
+            |words: &str| Some(Arc::new(Conflict { held_back: true, words: words.to_owned(), since: 7 }));
+        board.stand(key("web"), "u1".into(), None, conflict("a"));
+        assert_eq!(board.take(), [change("web", "u1", None, None)]);
+        board.stand(key("web"), "u1".into(), None, conflict("a"));
+        assert_eq!(board.take(), [], "the same again");
+        board.stand(key("web"), "u1".into(), None, conflict("b"));
+        assert_eq!(board.take().len(), 1);
+        board.set(key("db"), "u1".into(), on("lan"));
+        let lacks = Some(Announced::Lacks(Arc::default()));
+        board.set(key("lost"), "u1".into(), lacks);
+        assert_eq!(board.wanted_where(|_, _| true), [key("db"), key("web")]);
+        let wanted = board.wanted(&key("web")).unwrap();
+        assert_eq!((wanted.on.len(), wanted.conflict), (0, conflict("b")));
+        // It is announced after all.
+        board.stand(key("web"), "u1".into(), on("lan"), None);
+        let wanted = board.wanted(&key("web")).unwrap();
+        assert_eq!((wanted.on.len(), wanted.conflict), (1, None));
+        board.set(key("web"), "u1".into(), None);
+        assert_eq!(board.wanted(&key("web")), None);
     }
 
     #[test]

@@ -197,7 +197,7 @@ fn verdict<'a>(
     }
     let service = ServiceKey::new(label(SERVICE_NAMESPACE_LABEL), label(SERVICE_NAME_LABEL));
     match &object.metadata.name {
-        Some(name) if board.announced(&service).is_some() => Verdict::Delete(name),
+        Some(name) if board.wanted(&service).is_some() => Verdict::Delete(name),
         _ => Verdict::OthersMay,
     }
 }

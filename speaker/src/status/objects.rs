@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrolb_core::service::ServiceKey;
-use ferrolb_crds::{SERVICE_NAME_LABEL, SERVICE_NAMESPACE_LABEL, ServiceL2Status};
+use ferrolb_crds::{
+    ADDRESS_CONFLICT, CONFLICT_LABEL, HELD_BACK, IN_USE, SERVICE_NAME_LABEL, SERVICE_NAMESPACE_LABEL,
+    ServiceL2Status,
+};
 use ferrolb_runtime::Seen;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference};
 
 use super::few::Few;
-use super::plan::{Object, Said};
+use super::plan::{Object, Said, Saying};
 use super::settling::{Held, Settling};
 use super::{Interfaces, PodRef, names};
+use crate::report::Conflict;
 
 /// Who we are.
 #[derive(Clone, Debug)]
@@ -97,8 +101,11 @@ impl Reader {
             || !status.interfaces.is_sorted_by(|one, two| one < two)
         {
             Said::Incomplete
+        } else if let Ok(conflict) = conflict(status.conditions) {
+            let on = self.shared(status.interfaces.into_iter().map(|interface| interface.name).collect());
+            Said::This(Saying { on, conflict })
         } else {
-            Said::On(self.shared(status.interfaces.into_iter().map(|interface| interface.name).collect()))
+            Said::Incomplete
         };
         let service = Arc::new(service);
         Stored {
@@ -106,6 +113,7 @@ impl Reader {
             object: Object {
                 name: metadata.name.unwrap_or_default().into(),
                 said,
+                marked: metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(CONFLICT_LABEL)),
                 ours: self.me.owned(metadata.owner_references.as_deref()),
                 ending: metadata.deletion_timestamp.is_some(),
             },
@@ -124,6 +132,23 @@ impl Reader {
         self.known.insert(interfaces.clone());
         interfaces
     }
+}
+
+/// A condition of ours that was edited.
+struct Odd;
+
+/// The conflict that these conditions tell of.
+fn conflict(conditions: Vec<Condition>) -> Result<Option<Arc<Conflict>>, Odd> {
+    let Some(condition) = conditions.into_iter().find(|condition| condition.type_ == ADDRESS_CONFLICT) else {
+        return Ok(None);
+    };
+    let held_back = match (condition.status.as_str(), condition.reason.as_str()) {
+        ("True", HELD_BACK) => true,
+        ("True", IN_USE) => false,
+        _ => return Err(Odd),
+    };
+    let since = condition.last_transition_time.0.as_second();
+    Ok(Some(Arc::new(Conflict { held_back, words: condition.message, since })))
 }
 
 /// For which Services something changed.
@@ -385,8 +410,8 @@ mod tests {
     #[test]
     fn what_a_status_says() {
         let said = |status: &Value| read("l2-a", "1", "web", status).object.said;
-        assert!(matches!(said(&whole(&["eth0", "eth1"])), Said::On(on) if on.len() == 2));
-        assert!(matches!(said(&whole(&[])), Said::On(on) if on.is_empty()));
+        assert!(matches!(said(&whole(&["eth0", "eth1"])), Said::This(Saying { on, .. }) if on.len() == 2));
+        assert!(matches!(said(&whole(&[])), Said::This(Saying { on, conflict: None }) if on.is_empty()));
         for edited in
             [json!({}), json!(null), json!({"node": "n1"}), whole(&["eth1", "eth0"]), whole(&["a", "a"])]
         {
@@ -395,6 +420,27 @@ mod tests {
         for (field, value) in [("node", "n2"), ("serviceName", "other"), ("serviceNamespace", "other")] {
             assert_eq!(said(&json!({(field): value})), Said::OfAnother, "{field}");
         }
+    }
+
+    #[test]
+    fn what_a_status_says_of_a_conflict() {
+        let said = |kind: &str, status: &str, reason: &str| {
+            let mut whole = whole(&[]);
+            whole["conditions"] = json!([{"type": "Other", "status": "True", "reason": "x", "message": "",
+                "lastTransitionTime": "1970-01-01T00:00:09Z"}, {"type": kind, "status": status, "reason": reason,
+                "message": "words", "lastTransitionTime": "1970-01-01T00:00:07Z"}]);
+            read("l2-a", "1", "web", &whole).object.said
+        };
+        for (reason, held_back) in [(HELD_BACK, true), (IN_USE, false)] {
+            let Said::This(Saying { conflict: Some(conflict), .. }) = said(ADDRESS_CONFLICT, "True", reason)
+            else {
+                panic!("no conflict");
+            };
+            assert_eq!(*conflict, Conflict { held_back, words: "words".to_owned(), since: 7 });
+        }
+        assert_eq!(said(ADDRESS_CONFLICT, "False", IN_USE), Said::Incomplete);
+        assert_eq!(said(ADDRESS_CONFLICT, "True", "Edited"), Said::Incomplete);
+        assert!(matches!(said("Foreign", "True", IN_USE), Said::This(Saying { conflict: None, .. })));
     }
 
     #[test]

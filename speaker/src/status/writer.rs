@@ -5,25 +5,31 @@ use std::time::Duration;
 
 use ferrolb_core::service::ServiceKey;
 use ferrolb_crds::{
-    ConfigurationState, ConfigurationStateStatus, NODE_LABEL, SERVICE_NAME_LABEL, SERVICE_NAMESPACE_LABEL,
-    ServiceL2Status,
+    ADDRESS_CONFLICT, CONFLICT_LABEL, ConfigurationState, ConfigurationStateStatus, HELD_BACK, IN_USE,
+    NODE_LABEL, SERVICE_NAME_LABEL, SERVICE_NAMESPACE_LABEL, ServiceL2Status,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use super::names;
 use super::objects::{Me, Reader, Stored};
-use super::plan::{Object, Said, Write};
+use super::plan::{Object, Said, Saying, Write};
 use super::queue::{Fault, WRITERS};
-use super::{Interfaces, names};
+use crate::report::Conflict;
 
 /// The name under which the API server records what we set.
 const FIELD_MANAGER: &str = "ferrolb-speaker";
 
 /// Under this name MetalLB's speaker, and so the tools that look for it, knows the state's conditions.
 const STATE_MANAGER: &str = "configReconciler";
+
+/// The value of the label by which conflicts are looked for.
+const MARKED: &str = "true";
 
 /// How long one request may take. kube itself sets no limit.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -72,8 +78,14 @@ impl Writer {
     pub(crate) async fn write(&self, service: &Arc<ServiceKey>, write: Write) -> Result<Done, Failed> {
         let _permit = self.permits.acquire().await;
         match write {
-            Write::Create(on) => self.create(service, &on).await,
-            Write::Say(name, on) => self.say(service, name, &on).await,
+            Write::Create(saying) => self.create(service, &saying).await,
+            Write::Say(name, saying) => self.say(service, name, &saying).await,
+            Write::Mark(name, marked) => {
+                let value = if marked { json!(MARKED) } else { Value::Null };
+                let patch = json!({"metadata": {"labels": {(CONFLICT_LABEL): value}}});
+                let object = self.patch::<ServiceL2Status>(&name, "", &patch, FIELD_MANAGER).await?;
+                self.as_wanted(self.read(object), |object| object.marked == marked)
+            }
             Write::Adopt(name) => {
                 let patch = json!({"metadata": {"ownerReferences": self.me.owners()}});
                 let object = self.patch::<ServiceL2Status>(&name, "", &patch, FIELD_MANAGER).await?;
@@ -83,15 +95,17 @@ impl Writer {
         }
     }
 
-    async fn create(&self, service: &Arc<ServiceKey>, on: &Interfaces) -> Result<Done, Failed> {
+    async fn create(&self, service: &Arc<ServiceKey>, saying: &Saying) -> Result<Done, Failed> {
         let labels = [
             (NODE_LABEL, &self.me.label),
             (SERVICE_NAME_LABEL, &service.name),
             (SERVICE_NAMESPACE_LABEL, &service.namespace),
         ];
+        let mark = saying.conflict.as_ref().map(|_| (CONFLICT_LABEL.to_owned(), MARKED.to_owned()));
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.clone())).into_iter().chain(mark);
         let metadata = ObjectMeta {
             generate_name: Some("l2-".to_owned()),
-            labels: Some(labels.map(|(name, value)| (name.to_owned(), value.clone())).into()),
+            labels: Some(labels.collect()),
             owner_references: self.me.owners(),
             ..ObjectMeta::default()
         };
@@ -103,30 +117,32 @@ impl Writer {
             object: Object {
                 name: name.clone(),
                 said: Said::Incomplete,
+                marked: saying.conflict.is_some(),
                 ours: self.me.owned(made.owner_references.as_deref()),
                 ending: false,
             },
         };
         // The status of a new object is not taken: that is a second request.
-        let said = self.say(service, name, on).await;
+        let said = self.say(service, name, saying).await;
         said.map_err(|failed| Failed { made: failed.made.or(Some(Box::new(made))), ..failed })
     }
 
-    async fn say(&self, service: &Arc<ServiceKey>, name: Box<str>, on: &Interfaces) -> Result<Done, Failed> {
-        let interfaces: Vec<Value> = on.iter().map(|name| json!({ "name": name })).collect();
+    async fn say(&self, service: &Arc<ServiceKey>, name: Box<str>, saying: &Saying) -> Result<Done, Failed> {
+        let interfaces: Vec<Value> = saying.on.iter().map(|name| json!({ "name": name })).collect();
         let patch = json!({"status": {
             "node": self.me.node,
             "serviceName": service.name,
             "serviceNamespace": service.namespace,
             // Absent means all.
             "interfaces": if interfaces.is_empty() { Value::Null } else { interfaces.into() },
+            "conditions": saying.conflict.as_deref().map(|conflict| [condition(conflict)]),
         }});
         let object = self.patch::<ServiceL2Status>(&name, "status", &patch, FIELD_MANAGER).await?;
         let mut stored = self.read(object);
-        let right = stored.object.said == Said::On(on.clone());
+        let right = stored.object.said == Said::This(saying.clone());
         if right {
             // The same set, kept once.
-            stored.object.said = Said::On(on.clone());
+            stored.object.said = Said::This(saying.clone());
         }
         self.as_wanted(stored, |_| right)
     }
@@ -258,6 +274,18 @@ impl Writer {
             "status" => answered(what, api.patch_status(name, &params, &patch)).await,
             _ => answered(what, api.patch(name, &params, &patch)).await,
         }
+    }
+}
+
+/// The condition that tells of a conflict.
+fn condition(conflict: &Conflict) -> Condition {
+    Condition {
+        type_: ADDRESS_CONFLICT.to_owned(),
+        status: "True".to_owned(),
+        reason: if conflict.held_back { HELD_BACK } else { IN_USE }.to_owned(),
+        message: conflict.words.clone(),
+        last_transition_time: Time(Timestamp::from_second(conflict.since).unwrap_or(Timestamp::UNIX_EPOCH)),
+        observed_generation: None,
     }
 }
 

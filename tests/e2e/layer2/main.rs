@@ -2,7 +2,8 @@
 //! names carry, and what its clients' kernels make of it.
 //!
 //! - `L2-*`: one address and whoever has it. - `IF-*`: `interfaces`, in three segments. - `NS-*`, `PN-*`, `SS-*`:
-//!   which nodes, which rather, which Services. - Beyond the list: `clients`, real kernels as clients.
+//!   which nodes, which rather, which Services. - Beyond the list: `clients`, real kernels as clients; `told`, what users are
+//!   told.
 //!
 //! The lab must have three nodes and `--segments 3`. Each test has addresses of its own, 10.10.0.120 to 199 and
 //! fd10::1000 and up, and leaves the nodes as they were, also when it fails.
@@ -17,6 +18,7 @@ mod service_selectors;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;
+mod told;
 
 /// One test for each family, from one function of the stage and of the number of its first address. The modules'
 /// names are those of the tests: `l2_01_…::ipv4`.

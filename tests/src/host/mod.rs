@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, setns};
 
 pub use frame::{ArpFrame, Frame, NdpFrame, NdpMessage};
-pub use neighbours::Neighbour;
+pub use neighbours::{Neighbour, Taken};
 pub use wire::Capture;
 pub(crate) use wire::{Link, Received, Sender, Tap};
 

@@ -26,6 +26,22 @@ pub struct Neighbour {
     pub state: String,
 }
 
+/// An address that a host has until this is dropped.
+#[must_use]
+pub struct Taken {
+    host: Host,
+    link: String,
+    with_length: String,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Err(error) = self.host.ip(&["addr", "del", &self.with_length, "dev", &self.link]) {
+            eprintln!("this failed, so the next tests may fail too: {} is left: {error}", self.with_length);
+        }
+    }
+}
+
 impl Host {
     /// The neighbour tables of both families.
     ///
@@ -95,6 +111,19 @@ impl Host {
         let found = self.detection(link, address);
         self.ip(&["-6", "addr", "del", &with_length, "dev", link])?;
         found
+    }
+
+    /// Takes `address` on `link`, whoever else has it, until the result is dropped. The kernel answers for it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn take(&self, link: &str, address: IpAddr) -> io::Result<Taken> {
+        let (length, check) = if address.is_ipv4() { (32, None) } else { (128, Some("nodad")) };
+        let with_length = format!("{address}/{length}");
+        let arguments: Vec<&str> =
+            ["addr", "add", &with_length, "dev", link].into_iter().chain(check).collect();
+        self.ip(&arguments)?;
+        Ok(Taken { host: self.clone(), link: link.to_owned(), with_length })
     }
 
     fn detection(&self, link: &str, address: Ipv6Addr) -> io::Result<bool> {

@@ -152,7 +152,7 @@ impl Server {
             service.status.load_balancer.ingress.clone_from(ingress);
         }
         if let Some(condition) = &write.condition {
-            service.status.address_assigned.clone_from(condition);
+            service.status.conditions.assigned.clone_from(condition);
         }
         let annotations = service.metadata.annotations.get_or_insert_default();
         for (name, value) in &write.annotations {

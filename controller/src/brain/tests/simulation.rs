@@ -428,7 +428,7 @@ impl World {
                 pool.status = Some(status);
                 controller.answers.push(Input::PoolWritten(pool.name_any(), Ok(Box::new(pool))));
             }
-            Effect::WriteState(_) | Effect::Tell(_) => {}
+            Effect::WriteState(_) | Effect::WriteAdvertisement(..) | Effect::Tell(_) => {}
         }
     }
 

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::report::Announced;
 
+mod conflicts;
 mod fair;
 mod weather;
 
@@ -75,7 +76,7 @@ impl World {
     fn show_all(&self, announced: &[(&str, &[&str])], lacking: &[(&str, &[&str])]) {
         // What leads to writes comes last: whoever sees those knows that all of it was taken.
         let mut gone = self.board.lacking();
-        gone.extend(self.board.announced_where(|_, _| true));
+        gone.extend(self.board.wanted_where(|_, _| true));
         gone.retain(|known| !announced.iter().chain(lacking).any(|(name, _)| known.name == *name));
         gone.into_iter().for_each(|service| self.board.set(service, "".into(), None));
         let set = |name: &str, now| {
