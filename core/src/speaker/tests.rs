@@ -16,7 +16,14 @@ fn ms(milliseconds: u64) -> Duration {
 }
 
 fn link(name: &str, ups: u64) -> BTreeMap<LinkIndex, Link> {
-    let link = Link { name: name.to_owned(), mac: OURS, ups, ipv6: false, addresses: [].into() };
+    let link = Link {
+        name: name.to_owned(),
+        mac: OURS,
+        ups,
+        ipv6: false,
+        addresses: [].into(),
+        networks: [].into(),
+    };
     [(LAN, link)].into()
 }
 
@@ -41,6 +48,7 @@ fn speaker(conflict_detection: bool) -> Speaker {
         refresh: None,
         stand_in_limit: Duration::from_secs(60),
         conflict_detection,
+        transports: Transports::default(),
     });
     speaker.handle_links(link("lan", 1), ms(0));
     speaker.handle_news(roster(), &[], ms(0));

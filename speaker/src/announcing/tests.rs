@@ -206,7 +206,7 @@ async fn settle() {
 }
 
 fn link(name: &str, ups: u64) -> Link {
-    Link { name: name.into(), mac: NODE, ups, ipv6: true, addresses: [].into() }
+    Link { name: name.into(), mac: NODE, ups, ipv6: true, addresses: [].into(), networks: [].into() }
 }
 
 fn lan() -> Links {

@@ -22,7 +22,7 @@ fn excluded() -> Excluded {
 
 #[test]
 fn a_usable_link_is_read() {
-    let link = Link { name: "lan".into(), mac: Mac(MAC), ups: 3, ipv6: false, addresses: [].into() };
+    let link = Link { name: "lan".into(), mac: Mac(MAC), ups: 3, ipv6: false, addresses: [].into(), networks: [].into() };
     assert_eq!(usable(&message(), &excluded(), &BTreeMap::new()), Some((LinkIndex(7), link)));
 }
 
