@@ -119,8 +119,14 @@ fn is_word(text: &str) -> bool {
 pub(crate) fn receive(data: &[u8]) {
     speaker(data);
     let (here, there) = (LinkIndex(2), LinkIndex(3));
-    let link =
-        |name: &str, mac| Link { name: name.to_owned(), mac, ups: 0, ipv6: true, addresses: [].into(), networks: [].into() };
+    let link = |name: &str, mac| Link {
+        name: name.to_owned(),
+        mac,
+        ups: 0,
+        ipv6: true,
+        addresses: [].into(),
+        networks: [].into(),
+    };
     let addresses: [IpAddr; 2] = [[10, 0, 0, 1].into(), [0xfd00, 0, 0, 0, 0, 0, 0, 1].into()];
     let now = Duration::ZERO;
     let mut announcer = Announcer::new(None);
@@ -167,7 +173,8 @@ fn speaker(data: &[u8]) {
     });
     speaker.set_keys(Arc::new(Keys::new(hello_key(), []).expect("one key")), now);
     let networks = ["10.0.0.1/24".parse().expect("a network")].into();
-    let here = Link { name: "here".to_owned(), mac: OURS, ups: 0, ipv6: true, addresses: [].into(), networks };
+    let here =
+        Link { name: "here".to_owned(), mac: OURS, ups: 0, ipv6: true, addresses: [].into(), networks };
     speaker.handle_links([(link, here)].into(), now);
     if let Ok(answer) = speaker.handle_frame(link, data, now) {
         assert_eq!(answer, None);

@@ -211,7 +211,7 @@ fn owner(peers: &mut Peers, node: &str, at: Duration) {
     told.claims = claims.after;
     peers.hear(&message(node, 1, at, Body::Hello(told)), Transport::Ethernet, at);
     let mut whole = message(node, 1, at, Body::Claims(claims));
-    whole.message.sender.sequence += 1;
+    whole.sender.sequence += 1;
     peers.hear(&whole, Transport::Ethernet, at);
 }
 
@@ -333,6 +333,85 @@ fn whose_clock_went_on_while_ours_did_not_tells_us_that_we_stood_still() {
     frame.sender.sequence += 10_000;
     peers.hear(&frame, Transport::Ethernet, now);
     assert!(!peers.take_events().contains(&Event::Frozen));
+}
+
+/// A hello of `node` that was said and came then, by this way.
+fn come(peers: &mut Peers, node: &str, said: Duration, by: Transport, now: Duration) {
+    let hello = hello(node, &[(me(), EPOCH)]);
+    peers.hear(&message(node, 1, said, Body::Hello(hello)), by, now);
+}
+
+fn needs_udp(peers: &Peers, node: &str, now: Duration) -> bool {
+    peers.get(station(node)).is_some_and(|peer| peer.needs_udp(now))
+}
+
+#[test]
+fn what_comes_by_both_ways_counts_once_and_shows_that_both_work() {
+    for first in [Transport::Ethernet, Transport::Udp] {
+        let second = if first == Transport::Udp { Transport::Ethernet } else { Transport::Udp };
+        let mut peers = peers();
+        let mut changes = Vec::new();
+        for beat in 0..50 {
+            let said = ms(beat * 100);
+            come(&mut peers, "a", said, first, said);
+            let heard = peers.get(station("a")).map(|peer| (peer.heard, peer.sequence));
+            changes.append(&mut peers.take_events());
+            come(&mut peers, "a", said, second, said + ms(3));
+            assert_eq!(peers.get(station("a")).map(|peer| (peer.heard, peer.sequence)), heard);
+            assert_eq!(peers.take_events(), [], "{first:?}, beat {beat}");
+            assert!(!needs_udp(&peers, "a", said + ms(3)), "{first:?}, beat {beat}");
+        }
+        assert!(!changes.iter().any(|event| matches!(event, Event::Transport(..))), "{changes:?}");
+    }
+}
+
+#[test]
+fn who_is_heard_by_datagram_alone_is_told_so_and_it_is_said_once() {
+    let mut peers = peers();
+    let mut changes = Vec::new();
+    let mut hear = |peers: &mut Peers, by, from: u64, until: u64| {
+        for beat in from..until {
+            come(peers, "a", ms(beat * 100), by, ms(beat * 100));
+            let told = peers.take_events().into_iter();
+            changes.extend(told.filter_map(|event| match event {
+                Event::Transport(_, by) => Some((beat, by)),
+                _ => None,
+            }));
+        }
+    };
+    hear(&mut peers, Transport::Udp, 0, 30);
+    assert!(needs_udp(&peers, "a", ms(2900)));
+    // A frame comes: nothing more is needed, and it is the better way.
+    hear(&mut peers, Transport::Ethernet, 30, 60);
+    assert!(!needs_udp(&peers, "a", ms(5900)));
+    hear(&mut peers, Transport::Udp, 60, 90);
+    assert!(needs_udp(&peers, "a", ms(8900)));
+    assert_eq!(changes, [(10, Transport::Udp), (30, Transport::Ethernet), (69, Transport::Udp)]);
+}
+
+#[test]
+fn who_asks_by_datagram_is_told_so_for_three_seconds_and_who_asks_by_both_ways_is_answered_by_both() {
+    let mut peers = peers();
+    speak(&mut peers, "a", ms(0), ms(500));
+    peers.take_events();
+    let ask = |at| message("a", 1, at, Body::Ask { nonce: 5 });
+    let answers = |events: Vec<Event>| {
+        events.iter().filter(|event| matches!(event, Event::Hello(Urgency::One(_, _, 5)))).count()
+    };
+    peers.hear(&ask(ms(550)), Transport::Ethernet, ms(550));
+    assert_eq!(answers(peers.take_events()), 1);
+    assert!(!needs_udp(&peers, "a", ms(550)));
+    // The same question by the other way: its sender may hear no frame.
+    peers.hear(&ask(ms(550)), Transport::Udp, ms(551));
+    assert_eq!(answers(peers.take_events()), 1);
+    assert!(needs_udp(&peers, "a", ms(551)));
+    peers.hear(&ask(ms(550)), Transport::Udp, ms(552));
+    assert_eq!(answers(peers.take_events()), 0, "a replay");
+    speak(&mut peers, "a", ms(600), ms(3600));
+    assert!(needs_udp(&peers, "a", ms(3551)) && !needs_udp(&peers, "a", ms(3552)));
+    // One of long ago does nothing.
+    peers.hear(&ask(ms(3000)), Transport::Udp, ms(3600));
+    assert!(!needs_udp(&peers, "a", ms(3600)) && answers(peers.take_events()) == 0);
 }
 
 #[test]

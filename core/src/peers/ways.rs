@@ -108,6 +108,11 @@ impl Peer {
         self.ways.lacks_ethernet(self.interval, now)
     }
 
+    /// Whether it is heard and has not heard us for [`DEAF`] intervals, or never did.
+    pub fn ignores_us(&self, now: Duration) -> bool {
+        self.is_heard_at_all(now) && self.listed.max(self.ways.since) + self.interval * DEAF <= now
+    }
+
     /// Whether it is told all by datagram as well. In the order of the lines below: it asked for that, or we asked it so; or it
     /// speaks by datagram alone, and so may hear us by nothing else either.
     pub fn needs_udp(&self, now: Duration) -> bool {

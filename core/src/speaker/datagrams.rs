@@ -1,10 +1,11 @@
 //! Who is told by datagram, beside or instead of frames.
 //!
 //! ```text
-//!  a peer in doubt ──────────► knock       asked by datagram too, so that frames that are lost move nothing
-//!  a node with a speaker, ───► due_unheard told once a second that we are there, and asked
-//!  of which nothing is heard
-//!  a peer that asked so, or ─► by_datagram  told all that is said
+//!  a peer in doubt ────────────► knock        asked by datagram too, so that frames that are lost move nothing
+//!  a node with a speaker, ─────► due_unheard  told once a second that we are there, and asked
+//!  of which nothing is heard;
+//!  a peer that does not hear us
+//!  a peer that asked so, or ───► by_datagram  told all that is said
 //!  speaks by datagram alone
 //! ```
 //!
@@ -51,12 +52,10 @@ fn on_link<'a>(link: &'a Link, addresses: &'a [IpAddr]) -> impl Iterator<Item = 
     reached().filter(move |address| address.is_ipv4() == four)
 }
 
-impl Segment {
-    /// Where a peer is reached by datagram: by what it tells of itself. Link-local addresses come last.
-    fn reach(&self, peer: &Peer) -> Option<IpAddr> {
-        let local = |address: &IpAddr| matches!(address, IpAddr::V6(six) if six.is_unicast_link_local());
-        on_link(&self.link, &peer.addresses).min_by_key(local)
-    }
+/// Where a peer is reached by datagram from a link: by what it tells of itself. Link-local addresses come last.
+fn reach(link: &Link, peer: &Peer) -> Option<IpAddr> {
+    let local = |address: &IpAddr| matches!(address, IpAddr::V6(six) if six.is_unicast_link_local());
+    on_link(link, &peer.addresses).min_by_key(local)
 }
 
 impl Speaker {
@@ -72,7 +71,7 @@ impl Speaker {
         };
         let peers = segment.peers.iter().filter(|(station, _)| meant(*station));
         let needs = |peer: &Peer| transports == Transports::Udp || peer.needs_udp(now);
-        peers.filter(|(_, peer)| needs(peer)).filter_map(|(_, peer)| segment.reach(peer)).collect()
+        peers.filter(|(_, peer)| needs(peer)).filter_map(|(_, peer)| reach(&segment.link, peer)).collect()
     }
 
     /// The addresses of the nodes of which nothing is heard on a link. Unless datagrams are the only way, only nodes count that have a
@@ -90,8 +89,9 @@ impl Speaker {
         others.flat_map(|member| on_link(&segment.link, &member.addresses)).collect()
     }
 
-    /// Those of them to be told now that we are there, if it is time for that: with each hello of a speaker that starts, so
-    /// that it hears whom it can before it claims anything; later once a second, in turns where there are many.
+    /// Those of them to be told now that we are there, and the peers that are heard and do not hear us, if it is time for that:
+    /// with each hello of a speaker that starts, so that it hears whom it can before it claims anything; later once a second, in
+    /// turns where there are many.
     pub(super) fn due_unheard(&mut self, link: LinkIndex, now: Duration) -> Option<Vec<IpAddr>> {
         let segment = self.links.get(&link).filter(|_| self.informed && !self.is_ending())?;
         let starting = segment.claiming > now;
@@ -99,7 +99,11 @@ impl Speaker {
             return None;
         }
         let mut all = self.unheard(link, now);
-        let tries = &mut self.links.get_mut(&link)?.tries;
+        let Segment { link, peers, tries, .. } = self.links.get_mut(&link)?;
+        if self.config.transports == Transports::Auto {
+            let deaf = peers.iter().filter(|(_, peer)| peer.ignores_us(now));
+            all.extend(deaf.filter_map(|(_, peer)| reach(link, peer)));
+        }
         tries.last = Some(now);
         if !starting && all.len() > AT_ONCE {
             tries.turn %= all.len();
@@ -170,7 +174,7 @@ impl Speaker {
             return;
         }
         let lacking = segment.peers.iter().filter(|(_, peer)| peer.lacks_ethernet(now));
-        let lacking = lacking.filter_map(|(_, peer)| segment.reach(peer));
+        let lacking = lacking.filter_map(|(_, peer)| reach(&segment.link, peer));
         let asked: BTreeSet<IpAddr> = unheard.iter().copied().chain(lacking).collect();
         if asked.is_empty() {
             return;
@@ -188,7 +192,7 @@ impl Speaker {
             return;
         }
         let Some(segment) = self.links.get_mut(&link) else { return };
-        let Some(to) = segment.peers.get(station).and_then(|peer| segment.reach(peer)) else { return };
+        let Some(to) = segment.peers.get(station).and_then(|peer| reach(&segment.link, peer)) else { return };
         if !segment.peers.want_udp(station, now) {
             return;
         }

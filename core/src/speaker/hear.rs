@@ -73,7 +73,9 @@ impl Speaker {
             return Err(Ignored::OutOfDate);
         }
         let segment = self.links.get(&link).ok_or(Ignored::UnknownLink)?;
-        if self.config.transports == Transports::Ethernet || !segment.link.reaches(from) {
+        // What this node's own kernel brought did not go over the link, whatever socket it came to.
+        let own = segment.link.addresses.contains(&from);
+        if self.config.transports == Transports::Ethernet || own || !segment.link.reaches(from) {
             return Err(Ignored::NotOnLink);
         }
         let message = parse_payload(payload, &self.keys).map_err(Ignored::RefusedHello)?;

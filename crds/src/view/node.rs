@@ -85,6 +85,8 @@ impl Node {
             excluded: (self.excluded() && !ignore_exclude) || self.runs_no_speaker(),
             going: self.spec.unschedulable || self.shuts_down(),
             unfit: false,
+            speaker: false,
+            addresses: self.addresses().collect(),
         })
     }
 
@@ -194,6 +196,8 @@ mod tests {
             excluded: false,
             going: false,
             unfit: false,
+            speaker: false,
+            addresses: Vec::new(),
         };
         assert_eq!(made, Some(expected));
         assert_eq!(Node::default().to_core(false), None);

@@ -169,6 +169,7 @@ fn with_loop<F: Future<Output = ()>>(test: impl FnOnce(Rc<World>) -> F) {
     });
     let parts = Parts {
         datalink: world.network.clone(),
+        hello_port: None,
         news: coming,
         links: links_in,
         report: Report::new(world.metrics.clone(), standings),
@@ -180,6 +181,7 @@ fn with_loop<F: Future<Output = ()>>(test: impl FnOnce(Rc<World>) -> F) {
             refresh: None,
             stand_in_limit: Duration::from_secs(60),
             conflict_detection: false,
+            transports: Transports::Ethernet,
         },
         keys: watch::channel(Arc::default()).1,
         unfit: watch::channel(false).1,
