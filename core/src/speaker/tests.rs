@@ -152,9 +152,9 @@ fn without_others_the_end_is_at_once() {
     assert!(speaker.is_done(ms(1)));
 }
 
-/// What another speaker with the same key says: a hello with this number.
+/// What another speaker with the same key says, that hears us: a hello with this number.
 fn datagram(sequence: u64) -> Vec<u8> {
-    use crate::wire::hello::{Body, Digest, Flags, Hello, Message, Sender, State, payload};
+    use crate::wire::hello::{Body, Digest, Flags, Heard, Hello, Message, Sender, State, StationId, payload};
     let sender = Sender { node: "theirs".into(), interface: "lan".into(), mac: CLIENT, epoch: 2, sequence };
     let body = Body::Hello(Hello {
         interval: Timing::default().interval,
@@ -167,25 +167,41 @@ fn datagram(sequence: u64) -> Vec<u8> {
         claims: Digest::default(),
         slice: 0,
         slices: 1,
-        peers: Vec::new(),
+        peers: vec![Heard::new(StationId::of("ours", "lan"), 1, true)],
     });
     payload(&Message { sender, body }, &crate::hello_key::Key::new([7; 32])).unwrap()
 }
 
+/// One with the same key, and an address and a network on its link.
+fn with_network(transports: Transports) -> Speaker {
+    let mut speaker = Speaker::new(Config { transports, ..speaker(false).config });
+    speaker.set_keys(Arc::new(Keys::new(crate::hello_key::Key::new([7; 32]), []).unwrap()), ms(0));
+    let mut links = link("lan", 1);
+    for link in links.values_mut() {
+        link.addresses = [[10, 0, 0, 1].into()].into();
+        link.networks = ["10.0.0.0/24".parse().unwrap()].into();
+    }
+    speaker.handle_links(links, ms(0));
+    speaker
+}
+
+#[test]
+fn a_datagram_that_waited_while_this_speaker_stood_still_is_out_of_date() {
+    use crate::announce::Ignored;
+    let mut speaker = with_network(Transports::Auto);
+    let from = IpAddr::from([10, 0, 0, 9]);
+    sent(&mut speaker, ms(0), ms(10));
+    assert_eq!(speaker.handle_datagram(LAN, from, &datagram(1), ms(10)), Ok(()));
+    sent(&mut speaker, ms(10), ms(100));
+    assert_eq!(speaker.handle_datagram(LAN, from, &datagram(2), ms(900)), Err(Ignored::OutOfDate));
+    assert_eq!(speaker.next_effect(ms(900)), Some(Effect::Drain));
+    // What comes from now on is not.
+    assert_eq!(speaker.handle_datagram(LAN, from, &datagram(3), ms(901)), Ok(()));
+}
+
 #[test]
 fn a_datagram_counts_only_from_the_links_own_networks_and_from_another_node() {
-    let networks = ["10.0.0.0/24".parse().unwrap()];
-    let with = |transports| {
-        let mut speaker = Speaker::new(Config { transports, ..speaker(false).config });
-        speaker.set_keys(Arc::new(Keys::new(crate::hello_key::Key::new([7; 32]), []).unwrap()), ms(0));
-        let mut links = link("lan", 1);
-        for link in links.values_mut() {
-            (link.addresses, link.networks) = ([[10, 0, 0, 1].into()].into(), networks.into());
-        }
-        speaker.handle_links(links, ms(0));
-        speaker
-    };
-    let mut speaker = with(Transports::Auto);
+    let mut speaker = with_network(Transports::Auto);
     let mut from =
         |text: &str, payload: &[u8]| speaker.handle_datagram(LAN, text.parse().unwrap(), payload, ms(1));
     use crate::announce::Ignored;
@@ -200,7 +216,7 @@ fn a_datagram_counts_only_from_the_links_own_networks_and_from_another_node() {
     assert_eq!(heard(&speaker), 1);
     let unknown = speaker.handle_datagram(LinkIndex(9), [10, 0, 0, 9].into(), &datagram(2), ms(1));
     assert_eq!(unknown, Err(Ignored::UnknownLink));
-    let mut other = with(Transports::Ethernet);
+    let mut other = with_network(Transports::Ethernet);
     let refused = other.handle_datagram(LAN, [10, 0, 0, 9].into(), &datagram(1), ms(1));
     assert_eq!((refused, heard(&other)), (Err(Ignored::NotOnLink), 0));
 }
