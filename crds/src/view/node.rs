@@ -204,6 +204,21 @@ mod tests {
     }
 
     #[test]
+    fn its_speaker_is_reached_by_its_ip_addresses() {
+        let addresses = json!([
+            {"type": "Hostname", "address": "n1"}, {"type": "InternalIP", "address": "10.0.0.1"},
+            {"type": "InternalIP", "address": "fd00::1"}, {"type": "ExternalIP", "address": "192.0.2.1"},
+            {"type": "InternalIP", "address": "odd"},
+        ]);
+        let node: Node =
+            serde_json::from_value(json!({"metadata": {"name": "n1"}, "status": {"addresses": addresses}}))
+                .unwrap();
+        let expected: Vec<IpAddr> =
+            ["10.0.0.1", "fd00::1", "192.0.2.1"].map(|address| address.parse().unwrap()).into();
+        assert_eq!(node.to_core(false).unwrap().addresses, expected);
+    }
+
+    #[test]
     fn the_exclude_label_counts_with_any_value() {
         assert!(node(&json!({names::EXCLUDE_NODE: "false"}), &json!([])).excluded());
         assert!(!node(&json!({"other": ""}), &json!([])).excluded());

@@ -34,12 +34,12 @@ fn explain(interface: &str, error: &io::Error) -> String {
 fn explain_datagrams(interface: &str, udp: u16, error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::EADDRINUSE) => format!(
-            "another program has the UDP port {udp} on {interface}, so hellos do not go by datagram there, frames do: end it, or \
-             choose another port for all speakers by --hello-port; trying again each second"
+            "another program has the UDP port {udp} on {interface}, so no hello goes by UDP there: end it, or choose \
+             another port for all speakers by --hello-port; trying again each second"
         ),
         _ => format!(
-            "cannot open the UDP port {udp} on {interface}: {error}; hellos do not go by datagram there, frames do; trying again \
-             each second"
+            "cannot open the UDP port {udp} on {interface}, so no hello goes by UDP there: {error}; trying again each \
+             second"
         ),
     }
 }
@@ -118,7 +118,12 @@ impl<D: Datalink> Ports<D> {
             if *again > now {
                 return true;
             }
-            let Err(error) = port.open_datagrams(&link.name, *udp) else { return false };
+            let Err(error) = port.open_datagrams(&link.name, *udp) else {
+                if !told.is_empty() {
+                    tracing::info!(interface = link.name, port = udp, "UDP port opened");
+                }
+                return false;
+            };
             let text = explain_datagrams(&link.name, *udp, &error);
             if *told != text {
                 tracing::warn!("{text}");
