@@ -170,8 +170,18 @@ async fn ready(handle: &rtnetlink::Handle, link: LinkIndex, (address, length): (
     wait_until("the address", || UdpSocket::bind((address, 0)).is_ok()).await;
 }
 
+/// Whether another program has the port on one of the nodes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    No,
+    /// Until the speaker has said something.
+    AtFirst,
+    Always,
+}
+
 /// Two speakers on one cable, both sides of which are `hushed`, until each one counts the other by this way, and `then`.
 fn both(
+    taken: Taken,
     family: Family,
     transports: Transports,
     hushed: bool,
@@ -201,6 +211,8 @@ fn both(
         let handle = netlink();
         let out = find(&handle, "out").await;
         ready(&handle, out, family.of(1)).await;
+        let bind = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)).unwrap();
+        let mut other_program = (taken != Taken::No).then(bind);
         let running = tokio::task::spawn_local(speaker(
             1,
             family,
@@ -209,12 +221,18 @@ fn both(
             metrics.clone(),
             shutdown.clone(),
         ));
+        if taken == Taken::AtFirst {
+            let said = "ferrolb_speaker_frames_said_total{kind=\"hello\"}";
+            wait_until(said, || shown(&metrics).contains(said)).await;
+            other_program = None;
+        }
         for (metrics, interface) in [(&metrics, "out"), (&others, "lan")] {
             let line =
                 format!("ferrolb_speaker_peers{{interface=\"{interface}\",transport=\"{expected}\"}} 1");
             wait_until(&line, || shown(metrics).lines().any(|shown| shown == line)).await;
         }
         then(&metrics);
+        drop(other_program);
         shutdown.cancel();
         running.await.unwrap();
     });
@@ -229,13 +247,13 @@ fn datagrams(metrics: &Metrics) -> u64 {
 
 #[test]
 fn where_no_frame_gets_through_speakers_hear_each_other_by_datagram() {
-    both(Family::V4, Transports::Auto, true, "udp", |metrics| assert!(datagrams(metrics) > 0));
+    both(Taken::No, Family::V4, Transports::Auto, true, "udp", |metrics| assert!(datagrams(metrics) > 0));
 }
 
 #[test]
 fn by_datagrams_alone_they_hear_each_other_in_both_families() {
     for family in [Family::V4, Family::V6] {
-        both(family, Transports::Udp, false, "udp", |metrics| {
+        both(Taken::No, family, Transports::Udp, false, "udp", |metrics| {
             let text = shown(metrics);
             assert!(!text.contains("frames_said_total{kind=\"hello\"}"), "{text}");
         });
@@ -244,8 +262,18 @@ fn by_datagrams_alone_they_hear_each_other_in_both_families() {
 
 #[test]
 fn where_frames_get_through_they_are_the_way() {
-    both(Family::V4, Transports::Auto, false, "ethernet", |_| {});
-    both(Family::V4, Transports::Ethernet, false, "ethernet", |metrics| assert_eq!(datagrams(metrics), 0));
+    both(Taken::No, Family::V4, Transports::Auto, false, "ethernet", |_| {});
+    both(Taken::No, Family::V4, Transports::Ethernet, false, "ethernet", |metrics| {
+        assert_eq!(datagrams(metrics), 0);
+    });
+}
+
+#[test]
+fn where_another_program_has_the_port_frames_go_on_and_it_is_tried_again() {
+    both(Taken::Always, Family::V4, Transports::Auto, false, "ethernet", |metrics| {
+        assert_eq!(datagrams(metrics), 0);
+    });
+    both(Taken::AtFirst, Family::V4, Transports::Auto, true, "udp", |_| {});
 }
 
 /// The socket: one hop, the link of arrival, nothing but what begins as a hello, and a port that is taken.
