@@ -120,6 +120,10 @@ impl Speaker {
                 self.send(link, to, Body::Ask { nonce }, Sent::Question, now);
             }
             Question::Want(of_epoch) => {
+                if self.pause.is_some() {
+                    // Frames may have begun to be lost meanwhile, and what others claim now must be known.
+                    self.knock(link, station, now);
+                }
                 self.send(link, to, Body::Want { of_epoch }, Sent::Question, now);
             }
             Question::Kernel(address) => {
