@@ -8,7 +8,7 @@ use std::time::Duration;
 use ferrolb_core::announce::{Announcer, Effect, Frame, Ignored, Link, LinkIndex, Speak};
 use ferrolb_core::hello_key::{Key, Keys};
 use ferrolb_core::peers::Timing;
-use ferrolb_core::speaker::{Config, Speaker};
+use ferrolb_core::speaker::{Config, Speaker, Transports};
 use ferrolb_core::wire::hello::{self, Refusal};
 use ferrolb_core::wire::{Mac, arp, is_ndp, ndp};
 
@@ -119,8 +119,14 @@ fn is_word(text: &str) -> bool {
 pub(crate) fn receive(data: &[u8]) {
     speaker(data);
     let (here, there) = (LinkIndex(2), LinkIndex(3));
-    let link =
-        |name: &str, mac| Link { name: name.to_owned(), mac, ups: 0, ipv6: true, addresses: [].into() };
+    let link = |name: &str, mac| Link {
+        name: name.to_owned(),
+        mac,
+        ups: 0,
+        ipv6: true,
+        addresses: [].into(),
+        networks: [].into(),
+    };
     let addresses: [IpAddr; 2] = [[10, 0, 0, 1].into(), [0xfd00, 0, 0, 0, 0, 0, 0, 1].into()];
     let now = Duration::ZERO;
     let mut announcer = Announcer::new(None);
@@ -163,13 +169,18 @@ fn speaker(data: &[u8]) {
         refresh: None,
         stand_in_limit: Duration::from_secs(60),
         conflict_detection: true,
+        transports: Transports::default(),
     });
     speaker.set_keys(Arc::new(Keys::new(hello_key(), []).expect("one key")), now);
-    let here = Link { name: "here".to_owned(), mac: OURS, ups: 0, ipv6: true, addresses: [].into() };
+    let networks = ["10.0.0.1/24".parse().expect("a network")].into();
+    let here =
+        Link { name: "here".to_owned(), mac: OURS, ups: 0, ipv6: true, addresses: [].into(), networks };
     speaker.handle_links([(link, here)].into(), now);
     if let Ok(answer) = speaker.handle_frame(link, data, now) {
         assert_eq!(answer, None);
     }
+    // The same bytes as a datagram; only what is signed gets an answer, so there may be one more.
+    let _ = speaker.handle_datagram(link, [10, 0, 0, 2].into(), data, now);
     let mut steps = 0;
     while let Some(effect) = speaker.next_effect(now) {
         steps += 1;

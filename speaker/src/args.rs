@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ferrolb_core::peers::Timing;
+use ferrolb_core::speaker::Transports;
 use ferrolb_runtime::CommonArgs;
 
 use crate::links::{DEFAULT_EXCLUDED, Excluded};
@@ -43,6 +44,15 @@ pub struct Args {
           value_parser = clap::value_parser!(u32).range(2..=20))]
     pub hello_misses: u32,
 
+    /// How speakers hear each other: by Ethernet frames, by UDP to the nodes' addresses, or by UDP only where frames are not heard
+    #[arg(long, env = "FERROLB_HELLO_TRANSPORT", value_name = "auto|ethernet|udp", default_value = "auto")]
+    pub hello_transport: HelloTransport,
+
+    /// The UDP port of hellos, the same on all nodes
+    #[arg(long, env = "FERROLB_HELLO_PORT", value_name = "PORT", default_value_t = 17482,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub hello_port: u16,
+
     /// A node whose speaker is away keeps its addresses for so many seconds, if the node itself lives
     #[arg(long, env = "FERROLB_STAND_IN_LIMIT", value_name = "SECONDS", default_value_t = 60)]
     pub stand_in_limit: u64,
@@ -73,7 +83,33 @@ pub enum Switch {
     Off,
 }
 
+/// How speakers hear each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum HelloTransport {
+    /// By Ethernet, and by UDP where no frames are heard.
+    Auto,
+    /// By Ethernet alone.
+    Ethernet,
+    /// By UDP alone.
+    Udp,
+}
+
+impl From<HelloTransport> for Transports {
+    fn from(transport: HelloTransport) -> Self {
+        match transport {
+            HelloTransport::Auto => Transports::Auto,
+            HelloTransport::Ethernet => Transports::Ethernet,
+            HelloTransport::Udp => Transports::Udp,
+        }
+    }
+}
+
 impl Args {
+    /// The UDP port of hellos; `None` where they go by Ethernet alone.
+    pub fn hello_port(&self) -> Option<u16> {
+        (self.hello_transport != HelloTransport::Ethernet).then_some(self.hello_port)
+    }
+
     /// How often hellos are said and how many may be missed.
     pub fn timing(&self) -> Timing {
         Timing { interval: Duration::from_millis(self.hello_interval), misses: self.hello_misses }

@@ -85,6 +85,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), SpeakerError> {
         findings,
         questions,
         datalink: socket::PacketSockets,
+        hello_port: args.hello_port(),
         news: coming,
         links: links.clone(),
         report: report::Report::new(metrics.clone(), told).with_events(events.clone(), &args.node_name),
@@ -155,6 +156,7 @@ fn config(args: &Args) -> Config {
         refresh: (args.refresh_interval > 0).then(|| Duration::from_secs(args.refresh_interval)),
         stand_in_limit: Duration::from_secs(args.stand_in_limit),
         conflict_detection: args.conflict_detection == args::Switch::On,
+        transports: args.hello_transport.into(),
     }
 }
 

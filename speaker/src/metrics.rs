@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ferrolb_core::announce::{self, Ignored, LinkIndex};
 use ferrolb_core::election::Contest;
+use ferrolb_core::peers::Transport;
 use ferrolb_core::service::ServiceKey;
 use ferrolb_core::speaker::{Sent, Speaker};
 use prometheus_client::collector::Collector;
@@ -32,7 +33,8 @@ pub struct Metrics {
     netlink_overruns: Counter,
     proxy_healthy: Gauge,
     said: Family<Kind, Counter>,
-    peers: Family<Link, Gauge>,
+    datagrams: Family<Kind, Counter>,
+    peers: Family<Heard, Gauge>,
     standing_in: Gauge,
     pauses: Counter,
     conflicts: Family<Conflict, Gauge>,
@@ -88,6 +90,24 @@ struct Conflict {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Kind {
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Heard {
+    interface: String,
+    transport: &'static str,
+}
+
+/// The name of what is said to others; announcements are counted by address.
+fn kind(what: Sent) -> Option<&'static str> {
+    Some(match what {
+        Sent::Announcement(_) => return None,
+        Sent::Hello => "hello",
+        Sent::Question => "question",
+        Sent::Claims => "claims",
+        Sent::Probe => "probe",
+        Sent::Confirmation => "confirmation",
+    })
 }
 
 /// A label that is written as its value displays itself.
@@ -177,6 +197,7 @@ impl Metrics {
             netlink_overruns: Counter::default(),
             proxy_healthy,
             said: Family::default(),
+            datagrams: Family::default(),
             peers: Family::default(),
             standing_in: Gauge::default(),
             pauses: Counter::default(),
@@ -220,7 +241,16 @@ impl Metrics {
              address that is new, confirmation to a client at an address that moved",
             self.said.clone(),
         );
-        own.register("peers", "Speakers that count in the election, by interface", self.peers.clone());
+        own.register(
+            "datagrams_said",
+            "Hellos, questions and claims sent by UDP, to each node by itself",
+            self.datagrams.clone(),
+        );
+        own.register(
+            "peers",
+            "Speakers that count in the election, by interface, and by whether they are heard by Ethernet or only by UDP",
+            self.peers.clone(),
+        );
         own.register(
             "standing_in",
             "Addresses answered for on behalf of nodes whose speakers are away",
@@ -288,23 +318,28 @@ impl Metrics {
 
     /// Something was said to the other speakers.
     pub fn said(&self, what: Sent) {
-        let kind = match what {
-            Sent::Announcement(_) => return,
-            Sent::Hello => "hello",
-            Sent::Question => "question",
-            Sent::Claims => "claims",
-            Sent::Probe => "probe",
-            Sent::Confirmation => "confirmation",
-        };
-        self.said.get_or_create(&Kind { kind }).inc();
+        if let Some(kind) = kind(what) {
+            self.said.get_or_create(&Kind { kind }).inc();
+        }
+    }
+
+    /// Something was said to one of them by datagram.
+    pub fn said_by_datagram(&self, what: Sent) {
+        if let Some(kind) = kind(what) {
+            self.datagrams.get_or_create(&Kind { kind }).inc();
+        }
     }
 
     /// Who counts on each link, and for whom is stood in.
     pub fn peers(&self, speaker: &Speaker, links: &BTreeMap<LinkIndex, announce::Link>) {
         for (link, peers) in speaker.peers() {
             let Some(link) = links.get(&link) else { continue };
-            let label = Link { interface: link.name.clone() };
-            self.peers.get_or_create(&label).set(i64::try_from(peers.standings().len()).unwrap_or(i64::MAX));
+            let counting = || peers.standings().keys().filter_map(|station| peers.get(*station));
+            for (transport, name) in [(Transport::Ethernet, "ethernet"), (Transport::Udp, "udp")] {
+                let count = counting().filter(|peer| peer.transport() == transport).count();
+                let label = Heard { interface: link.name.clone(), transport: name };
+                self.peers.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
         }
         self.standing_in.set(i64::try_from(speaker.standing_in()).unwrap_or(i64::MAX));
         self.confirmed.inner().store(speaker.counts().confirmed, Ordering::Relaxed);

@@ -34,6 +34,8 @@ use std::hash::BuildHasherDefault;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::wire::arp::{self, Operation};
 use crate::wire::{Mac, is_ndp};
 use crate::wire::{hello, ndp};
@@ -66,6 +68,15 @@ pub struct Link {
     pub ipv6: bool,
     /// The node's own addresses on it, at most four, those first by which others reach its kernel.
     pub addresses: Box<[IpAddr]>,
+    /// The networks that begin on it, by the node's own addresses there: who has an address of one is reached without a router.
+    pub networks: Box<[IpNet]>,
+}
+
+impl Link {
+    /// Whether an address is of a network that begins on this link.
+    pub fn reaches(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&address))
+    }
 }
 
 /// Something to do.
@@ -125,6 +136,8 @@ pub enum Ignored {
     Own,
     /// The address asked for is not ours on this link.
     NotOurs,
+    /// It is a datagram that did not come from this link's own networks.
+    NotOnLink,
 }
 
 impl fmt::Display for Ignored {
@@ -140,6 +153,7 @@ impl fmt::Display for Ignored {
             Ignored::NotForUs => "not_for_us",
             Ignored::Own => "own",
             Ignored::NotOurs => "not_ours",
+            Ignored::NotOnLink => "not_on_link",
         })
     }
 }

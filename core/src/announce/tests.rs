@@ -20,7 +20,7 @@ fn ms(milliseconds: u64) -> Duration {
 }
 
 fn link(name: &str, mac: Mac) -> Link {
-    Link { name: name.into(), mac, ups: 1, ipv6: true, addresses: [].into() }
+    Link { name: name.into(), mac, ups: 1, ipv6: true, addresses: [].into(), networks: [].into() }
 }
 
 fn lan() -> BTreeMap<LinkIndex, Link> {

@@ -1,6 +1,7 @@
 //! What the API says of one address: who may answer for it, in which order, and where.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::outcome::Claim;
@@ -20,6 +21,10 @@ pub struct Member {
     pub ready: bool,
     /// Whether its speaker says that traffic would end there; see [`Node::unfit`].
     pub unfit: bool,
+    /// Whether there is a speaker on it; see [`Node::speaker`].
+    pub speaker: bool,
+    /// Its addresses; see [`Node::addresses`].
+    pub addresses: Box<[IpAddr]>,
 }
 
 /// The nodes by their numbers.
@@ -37,7 +42,14 @@ impl Roster {
         let mut next = Roster::default();
         let ordered: BTreeMap<&str, &Node> = nodes.iter().map(|node| (node.name.as_str(), node)).collect();
         let mut put = |name: Arc<str>, id: NodeId, node: &Node| {
-            next.members.insert(id, Member { name: name.clone(), ready: node.ready, unfit: node.unfit });
+            let member = Member {
+                name: name.clone(),
+                ready: node.ready,
+                unfit: node.unfit,
+                speaker: node.speaker,
+                addresses: node.addresses.as_slice().into(),
+            };
+            next.members.insert(id, member);
             next.ids.insert(name, id);
         };
         for (name, id) in &self.ids {
@@ -62,6 +74,15 @@ impl Roster {
     /// What is known of it.
     pub fn get(&self, id: NodeId) -> Option<&Member> {
         self.members.get(&id)
+    }
+
+    /// Whether contests are settled the same with either: speakers and addresses are not part of that.
+    pub fn settles_as(&self, other: &Roster) -> bool {
+        let health = |roster: &Self| {
+            let members = roster.members.iter();
+            members.map(|(id, member)| (*id, member.ready, member.unfit)).collect::<Vec<_>>()
+        };
+        self.ids == other.ids && health(self) == health(other)
     }
 
     /// All nodes, by number.

@@ -137,7 +137,14 @@ impl Elector {
             self.roster = Arc::new(roster);
         }
         // Health is for those who settle a contest, not for the contest.
-        let rest = |node: &Node| Node { ready: true, unfit: false, going: false, ..node.clone() };
+        let rest = |node: &Node| Node {
+            ready: true,
+            unfit: false,
+            going: false,
+            speaker: false,
+            addresses: Vec::new(),
+            ..node.clone()
+        };
         let nodes: Vec<Node> = nodes.iter().map(rest).collect();
         self.all |= self.field.nodes != nodes;
         self.field.nodes = nodes;

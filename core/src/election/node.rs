@@ -1,5 +1,6 @@
 //! What the election reads of nodes and endpoints.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::selector::Labels;
@@ -22,6 +23,10 @@ pub struct Node {
     pub going: bool,
     /// Whether its speaker says that traffic would end there (kube-proxy fails): it is elected only if all are.
     pub unfit: bool,
+    /// Whether there is a speaker on it, by the speaker's own `ConfigurationState`. Says nothing about who may announce.
+    pub speaker: bool,
+    /// Its addresses (`status.addresses`, internal and external), by which its speaker is reached where frames do not get through.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// The endpoints of one Service that can take traffic, summed up over its EndpointSlices.

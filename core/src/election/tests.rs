@@ -16,6 +16,8 @@ pub(super) fn node(name: &str) -> Node {
         excluded: false,
         going: false,
         unfit: false,
+        speaker: false,
+        addresses: Vec::new(),
     }
 }
 

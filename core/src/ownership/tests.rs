@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::election::{Interfaces, Node as ApiNode};
-use crate::wire::hello::{Body, Flags, GROUP, Heard, Hello, Message, Received, Sender, State};
+use crate::peers::Transport;
+use crate::wire::hello::{Body, Flags, Heard, Hello, Message, Sender, State};
 
 const K: Timing = Timing { interval: Duration::from_millis(100), misses: 3 };
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
@@ -79,7 +80,7 @@ impl Desk {
             sequence: crate::peers::sequence_at(now) + 1,
         };
         let message = Message { sender, body: Body::Hello(hello) };
-        self.peers.hear(&Received { source: mac(n), destination: GROUP, message }, now);
+        self.peers.hear(&message, Transport::Ethernet, now);
     }
 
     fn stand(&mut self, standing: Standing, stale: bool, now: Duration) {

@@ -16,6 +16,7 @@
 
 mod peer;
 mod timing;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -23,12 +24,13 @@ use std::time::Duration;
 
 use crate::wire::Mac;
 use crate::wire::hello::{
-    Body, Claim, Claims, ClaimsKind, Digest, Heard, Hello, MOST_HEARD, Message, Received, State, StationId,
+    Body, Claim, Claims, ClaimsKind, Digest, Heard, MOST_HEARD, Message, State, StationId,
 };
 
 pub use peer::Peer;
 use peer::{Parts, Past};
 pub use timing::{ASKS, Timing};
+pub use ways::{DEAF, TRY, Transport};
 
 /// The most peers on one link. More are not heard: memory is bounded, whatever holders of the key do.
 pub const MOST_PEERS: usize = 1024;
@@ -64,15 +66,19 @@ pub enum Event {
     Send(StationId, Mac, Question),
     /// A hello is due now: somebody waits for it.
     Hello(Urgency),
+    /// A peer is heard by another way than before; at first it is taken to be Ethernet.
+    Transport(StationId, Transport),
     /// A peer's clock went on while ours did not: it was us who stood still.
     Frozen,
 }
 
 /// For whom a hello is due before its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Urgency {
     /// All.
     All,
+    /// All, and one who is not known yet and spoke by datagram, at one of these addresses of its own.
+    Stranger(Vec<IpAddr>),
     /// This one, who asked with this nonce.
     One(StationId, Mac, u64),
 }
@@ -129,17 +135,18 @@ impl Peers {
         }
     }
 
-    /// Takes what was received on the link.
+    /// Takes what was received on the link, by this way.
     ///
     /// Steps, in the order of the lines below:
     /// 1. our own words (a hub, a bond) count for nothing;
-    /// 2. a session that is over, and a number that is not higher than the last: a replay, or late. A new session
-    ///    counts from the first hello on that says that it hears our present one;
+    /// 2. a session that is over, and a number that is not higher than the last: a replay, or late. What is just as
+    ///    new came by the other way before, and shows that this one works too. A new session counts from the first
+    ///    hello on that says that it hears our present one;
     /// 3. the sender is heard: its silence ends;
     /// 4. a hello tells its state and whom it hears; the rest counts only from somebody who hears us;
-    /// 5. what was asked is answered.
-    pub fn hear(&mut self, received: &Received, now: Duration) {
-        let Message { sender, body } = &received.message;
+    /// 5. what was asked is answered; whoever asks by datagram hears us by nothing else, and is told all so for a while.
+    pub fn hear(&mut self, message: &Message, by: Transport, now: Duration) {
+        let Message { sender, body } = message;
         let station = sender.station();
         if station == self.me {
             return;
@@ -148,10 +155,20 @@ impl Peers {
             Body::Hello(hello) => hello.peers.iter().any(|heard| heard.is(self.me, self.epoch)),
             _ => false,
         };
-        if let Some(peer) = self.peers.get(&station) {
+        if let Some(peer) = self.peers.get_mut(&station) {
             let other = peer.epoch != sender.epoch;
             let over = other && peer.retired.contains(&sender.epoch);
             if over || !other && sender.sequence <= peer.sequence {
+                let age = told_at(peer.sequence).saturating_sub(told_at(sender.sequence));
+                if !other && age <= peer.interval * 2 {
+                    peer.ways.hear(by, now);
+                    if let (Body::Ask { nonce }, Transport::Udp) = (body, by)
+                        && self.want_udp(station, now)
+                    {
+                        // The answer to the frame may not get through.
+                        self.events.push(Event::Hello(Urgency::One(station, sender.mac, *nonce)));
+                    }
+                }
                 return;
             }
             if other
@@ -160,7 +177,7 @@ impl Peers {
             {
                 // It does not hear us yet, or never will: the session that we know goes on until it does. It hears us
                 // sooner if we say hello now.
-                self.events.push(Event::Hello(Urgency::All));
+                self.events.push(Event::Hello(Urgency::of_stranger(body, by)));
                 return;
             }
         } else if self.peers.len() >= MOST_PEERS {
@@ -176,7 +193,7 @@ impl Peers {
                 }
                 if !same && !lists_me {
                     // It counts from its first word on that it hears us, as if it were still known.
-                    self.events.push(Event::Hello(Urgency::All));
+                    self.events.push(Event::Hello(Urgency::of_stranger(body, by)));
                     return;
                 }
             }
@@ -211,6 +228,10 @@ impl Peers {
         peer.sequence = sender.sequence;
         (peer.heard, peer.asked, peer.kernel) = (now, 0, now);
         peer.mac = sender.mac;
+        peer.ways.hear(by, now);
+        if by == Transport::Udp && matches!(body, Body::Ask { .. }) {
+            peer.ways.want(now);
+        }
         if let Body::Hello(hello) = body {
             peer.hear(hello, lists_me, timing, now);
             if lists_me {
@@ -218,6 +239,8 @@ impl Peers {
             }
         }
         let counts = peer.listed > now;
+        let transport = peer.ways.judge(peer.interval, now);
+        self.events.extend(transport.map(|transport| Event::Transport(station, transport)));
         match body {
             Body::Claims(claims) if counts => self.learn(station, claims),
             Body::Ask { nonce } => {
@@ -301,6 +324,7 @@ impl Peers {
         for peer in self.peers.values_mut() {
             (peer.heard, peer.asked) = (peer.heard.max(now), 0);
             peer.kernel = peer.kernel.max(now);
+            peer.ways.excuse(now);
             peer.listed = peer.listed.max(now + self.timing.silence(peer.interval));
         }
         self.next = self.compute_deadline(now);
@@ -546,41 +570,6 @@ fn told_at(sequence: u64) -> Duration {
 
 /// A digest that nothing has: of a peer whose claims are known in part.
 const UNKNOWN: Digest = Digest { count: u32::MAX, sum: u64::MAX };
-
-impl Peer {
-    /// Takes a hello's content.
-    fn hear(&mut self, hello: &Hello, lists_me: bool, timing: Timing, now: Duration) {
-        self.interval = hello.interval;
-        self.greeted = now;
-        (self.unfit, self.stale) = (hello.flags.unfit, hello.flags.stale);
-        self.state = hello.state;
-        self.addresses.clone_from(&hello.addresses);
-        self.loaded.clone_from(&hello.loaded);
-        // A speaker that stood still is what it was, if nobody had noticed; else it is back when it answers again.
-        self.suspended =
-            hello.flags.paused && (self.suspended || self.away.is_some() || self.listed.is_zero());
-        if self.away.is_some() && self.state == State::Active && !self.suspended {
-            self.away = None;
-        }
-        if self.state != State::Away {
-            self.told = hello.claims;
-        }
-        let valid = timing.silence(self.interval * u32::from(hello.slices));
-        if lists_me {
-            self.listed = now + valid;
-        }
-        let until = now + self.interval * u32::from(hello.slices) + self.interval / 5;
-        self.hears.retain(|_, (until, _)| *until > now);
-        for heard in &hello.peers {
-            self.hears.insert(heard.station, (until, heard.mutual));
-        }
-        // Whoever is in this slice no longer is not heard any more; in short lists all are in each.
-        if hello.slices == 1 {
-            let there: Vec<StationId> = hello.peers.iter().map(|heard| heard.station).collect();
-            self.hears.retain(|station, _| there.contains(station));
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests;

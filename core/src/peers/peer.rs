@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use crate::hello_key::KeyId;
 use crate::wire::Mac;
-use crate::wire::hello::{Claim, Digest, State, StationId};
+use crate::wire::hello::{Claim, Digest, Hello, State, StationId};
+
+use super::Timing;
+use super::ways::Ways;
 
 /// How many sessions of a station that are over are remembered, so that their frames never count again.
 const RETIRED: usize = 64;
@@ -61,6 +64,8 @@ pub struct Peer {
     pub(super) known: Digest,
     pub(super) wanted: Option<Duration>,
     pub(super) parts: Option<Parts>,
+    /// By which ways it is heard.
+    pub(super) ways: Ways,
 }
 
 /// What stays of a station that is forgotten, so that its frames of before count no more than if it were there.
@@ -116,6 +121,7 @@ impl Peer {
             known: Digest::default(),
             wanted: None,
             parts: None,
+            ways: Ways::new(now),
         }
     }
 
@@ -152,5 +158,38 @@ impl Peer {
     /// Whether its hello was heard since then, and all that it claims is known.
     pub fn is_known_since(&self, since: Duration) -> bool {
         self.greeted > since && self.known == self.told
+    }
+
+    /// Takes a hello's content.
+    pub(super) fn hear(&mut self, hello: &Hello, lists_me: bool, timing: Timing, now: Duration) {
+        self.interval = hello.interval;
+        self.greeted = now;
+        (self.unfit, self.stale) = (hello.flags.unfit, hello.flags.stale);
+        self.state = hello.state;
+        self.addresses.clone_from(&hello.addresses);
+        self.loaded.clone_from(&hello.loaded);
+        // A speaker that stood still is what it was, if nobody had noticed; else it is back when it answers again.
+        self.suspended =
+            hello.flags.paused && (self.suspended || self.away.is_some() || self.listed.is_zero());
+        if self.away.is_some() && self.state == State::Active && !self.suspended {
+            self.away = None;
+        }
+        if self.state != State::Away {
+            self.told = hello.claims;
+        }
+        let valid = timing.silence(self.interval * u32::from(hello.slices));
+        if lists_me {
+            self.listed = now + valid;
+        }
+        let until = now + self.interval * u32::from(hello.slices) + self.interval / 5;
+        self.hears.retain(|_, (until, _)| *until > now);
+        for heard in &hello.peers {
+            self.hears.insert(heard.station, (until, heard.mutual));
+        }
+        // Whoever is in this slice no longer is not heard any more; in short lists all are in each.
+        if hello.slices == 1 {
+            let there: Vec<StationId> = hello.peers.iter().map(|heard| heard.station).collect();
+            self.hears.retain(|station, _| there.contains(station));
+        }
     }
 }

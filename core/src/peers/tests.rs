@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::wire::hello::Voice;
-use crate::wire::hello::{Flags, GROUP, Sender};
+use crate::wire::hello::{Flags, Hello, Sender};
 
 const K: Timing = Timing { interval: Duration::from_millis(100), misses: 3 };
 const LIMIT: Duration = Duration::from_secs(60);
@@ -37,7 +37,7 @@ fn station(node: &str) -> StationId {
     StationId::of(node, "lan")
 }
 
-fn message(node: &str, epoch: u64, at: Duration, body: Body) -> Received {
+fn message(node: &str, epoch: u64, at: Duration, body: Body) -> Message {
     let sender = Sender {
         node: node.into(),
         interface: "lan".into(),
@@ -45,7 +45,7 @@ fn message(node: &str, epoch: u64, at: Duration, body: Body) -> Received {
         epoch,
         sequence: sequence_at(at) + 1,
     };
-    Received { source: mac(node), destination: GROUP, message: Message { sender, body } }
+    Message { sender, body }
 }
 
 /// Of a peer that does its work and hears these, in their sessions.
@@ -66,7 +66,7 @@ fn hello(node: &str, heard: &[(StationId, u64)]) -> Hello {
 }
 
 fn say(peers: &mut Peers, node: &str, at: Duration, hello: Hello) {
-    peers.hear(&message(node, 1, at, Body::Hello(hello)), at);
+    peers.hear(&message(node, 1, at, Body::Hello(hello)), Transport::Ethernet, at);
 }
 
 /// A peer that counts, from `from` to `until`.
@@ -133,7 +133,7 @@ fn a_number_that_is_not_higher_is_a_replay() {
     let mut away = hello("a", &[(me(), EPOCH)]);
     away.state = State::Leaving;
     for at in [0, 300, 500] {
-        peers.hear(&message("a", 1, ms(at), Body::Hello(away.clone())), ms(550));
+        peers.hear(&message("a", 1, ms(at), Body::Hello(away.clone())), Transport::Ethernet, ms(550));
     }
     assert_eq!(standing(&peers, "a"), Some(Standing::Fit));
 }
@@ -143,12 +143,16 @@ fn another_session_counts_when_it_hears_us_or_the_known_one_is_silent() {
     let mut peers = peers();
     speak(&mut peers, "a", ms(0), ms(500));
     let other = |at, heard: &[(StationId, u64)]| message("a", 2, at, Body::Hello(hello("a", heard)));
-    peers.hear(&other(ms(550), &[]), ms(550));
+    peers.hear(&other(ms(550), &[]), Transport::Ethernet, ms(550));
     assert_eq!(peers.get(station("a")).map(|peer| peer.epoch), Some(1), "it may be a frame of the past");
-    peers.hear(&other(ms(560), &[(me(), EPOCH)]), ms(560));
+    peers.hear(&other(ms(560), &[(me(), EPOCH)]), Transport::Ethernet, ms(560));
     assert_eq!(peers.get(station("a")).map(|peer| peer.epoch), Some(2));
     // And from then on nothing of the first one counts.
-    peers.hear(&message("a", 1, ms(9000), Body::Hello(hello("a", &[(me(), EPOCH)]))), ms(600));
+    peers.hear(
+        &message("a", 1, ms(9000), Body::Hello(hello("a", &[(me(), EPOCH)]))),
+        Transport::Ethernet,
+        ms(600),
+    );
     assert_eq!(peers.get(station("a")).map(|peer| peer.epoch), Some(2));
 }
 
@@ -159,13 +163,13 @@ fn the_sessions_of_who_was_forgotten_are_over_all_the_same() {
     let old = message("a", 1, ms(450), Body::Hello(hello("a", &[(me(), EPOCH)])));
     wait(&mut peers, ms(2000));
     assert!(peers.get(station("a")).is_none());
-    peers.hear(&old, ms(2000));
+    peers.hear(&old, Transport::Ethernet, ms(2000));
     assert!(peers.get(station("a")).is_none(), "the same session, and no higher number");
     // It starts again, and a frame of its first session comes once more.
     let new = |at| message("a", 2, at, Body::Hello(hello("a", &[(me(), EPOCH)])));
-    peers.hear(&new(ms(2100)), ms(2100));
-    peers.hear(&message("a", 1, ms(3000), old.message.body), ms(2150));
-    peers.hear(&new(ms(2200)), ms(2200));
+    peers.hear(&new(ms(2100)), Transport::Ethernet, ms(2100));
+    peers.hear(&message("a", 1, ms(3000), old.body), Transport::Ethernet, ms(2150));
+    peers.hear(&new(ms(2200)), Transport::Ethernet, ms(2200));
     let known = peers.get(station("a")).map(|peer| (peer.epoch, peer.heard));
     assert_eq!((known, standing(&peers, "a")), (Some((2, ms(2200))), Some(Standing::Fit)));
 }
@@ -175,7 +179,7 @@ fn only_a_hello_says_what_its_sender_claims_now() {
     let mut peers = peers();
     owner(&mut peers, "a", ms(0));
     assert!(!peers.get(station("a")).is_some_and(|peer| peer.is_known_since(ms(50))));
-    peers.hear(&message("a", 1, ms(100), Body::Ask { nonce: 1 }), ms(100));
+    peers.hear(&message("a", 1, ms(100), Body::Ask { nonce: 1 }), Transport::Ethernet, ms(100));
     assert!(!peers.get(station("a")).is_some_and(|peer| peer.is_known_since(ms(50))), "that was a question");
     let claims = Digest::of(&[Claim { address: VIP, voice: Voice::Own }]);
     say(&mut peers, "a", ms(200), Hello { claims, ..hello("a", &[(me(), EPOCH)]) });
@@ -205,10 +209,10 @@ fn owner(peers: &mut Peers, node: &str, at: Duration) {
     let claims = Claims::whole(&[(VIP, Voice::Own)].into()).remove(0);
     let mut told = hello(node, &[(me(), EPOCH)]);
     told.claims = claims.after;
-    peers.hear(&message(node, 1, at, Body::Hello(told)), at);
+    peers.hear(&message(node, 1, at, Body::Hello(told)), Transport::Ethernet, at);
     let mut whole = message(node, 1, at, Body::Claims(claims));
-    whole.message.sender.sequence += 1;
-    peers.hear(&whole, at);
+    whole.sender.sequence += 1;
+    peers.hear(&whole, Transport::Ethernet, at);
 }
 
 #[test]
@@ -319,16 +323,95 @@ fn whose_clock_went_on_while_ours_did_not_tells_us_that_we_stood_still() {
     peers.take_events();
     let late = |told, now| (message("a", 1, ms(told), Body::Hello(hello("a", &[(me(), EPOCH)]))), ms(now));
     let (frame, now) = late(900, 600);
-    peers.hear(&frame, now);
+    peers.hear(&frame, Transport::Ethernet, now);
     assert!(!peers.take_events().contains(&Event::Frozen), "300 ms more may be delay");
     let (frame, now) = late(1400, 700);
-    peers.hear(&frame, now);
+    peers.hear(&frame, Transport::Ethernet, now);
     assert!(peers.take_events().contains(&Event::Frozen));
     // However much it said meanwhile.
     let (mut frame, now) = late(1500, 800);
-    frame.message.sender.sequence += 10_000;
-    peers.hear(&frame, now);
+    frame.sender.sequence += 10_000;
+    peers.hear(&frame, Transport::Ethernet, now);
     assert!(!peers.take_events().contains(&Event::Frozen));
+}
+
+/// A hello of `node` that was said and came then, by this way.
+fn come(peers: &mut Peers, node: &str, said: Duration, by: Transport, now: Duration) {
+    let hello = hello(node, &[(me(), EPOCH)]);
+    peers.hear(&message(node, 1, said, Body::Hello(hello)), by, now);
+}
+
+fn needs_udp(peers: &Peers, node: &str, now: Duration) -> bool {
+    peers.get(station(node)).is_some_and(|peer| peer.needs_udp(now))
+}
+
+#[test]
+fn what_comes_by_both_ways_counts_once_and_shows_that_both_work() {
+    for first in [Transport::Ethernet, Transport::Udp] {
+        let second = if first == Transport::Udp { Transport::Ethernet } else { Transport::Udp };
+        let mut peers = peers();
+        let mut changes = Vec::new();
+        for beat in 0..50 {
+            let said = ms(beat * 100);
+            come(&mut peers, "a", said, first, said);
+            let heard = peers.get(station("a")).map(|peer| (peer.heard, peer.sequence));
+            changes.append(&mut peers.take_events());
+            come(&mut peers, "a", said, second, said + ms(3));
+            assert_eq!(peers.get(station("a")).map(|peer| (peer.heard, peer.sequence)), heard);
+            assert_eq!(peers.take_events(), [], "{first:?}, beat {beat}");
+            assert!(!needs_udp(&peers, "a", said + ms(3)), "{first:?}, beat {beat}");
+        }
+        assert!(!changes.iter().any(|event| matches!(event, Event::Transport(..))), "{changes:?}");
+    }
+}
+
+#[test]
+fn who_is_heard_by_datagram_alone_is_told_so_and_it_is_said_once() {
+    let mut peers = peers();
+    let mut changes = Vec::new();
+    let mut hear = |peers: &mut Peers, by, from: u64, until: u64| {
+        for beat in from..until {
+            come(peers, "a", ms(beat * 100), by, ms(beat * 100));
+            let told = peers.take_events().into_iter();
+            changes.extend(told.filter_map(|event| match event {
+                Event::Transport(_, by) => Some((beat, by)),
+                _ => None,
+            }));
+        }
+    };
+    hear(&mut peers, Transport::Udp, 0, 30);
+    assert!(needs_udp(&peers, "a", ms(2900)));
+    // A frame comes: nothing more is needed, and it is the better way.
+    hear(&mut peers, Transport::Ethernet, 30, 60);
+    assert!(!needs_udp(&peers, "a", ms(5900)));
+    hear(&mut peers, Transport::Udp, 60, 90);
+    assert!(needs_udp(&peers, "a", ms(8900)));
+    assert_eq!(changes, [(10, Transport::Udp), (30, Transport::Ethernet), (69, Transport::Udp)]);
+}
+
+#[test]
+fn who_asks_by_datagram_is_told_so_for_three_seconds_and_who_asks_by_both_ways_is_answered_by_both() {
+    let mut peers = peers();
+    speak(&mut peers, "a", ms(0), ms(500));
+    peers.take_events();
+    let ask = |at| message("a", 1, at, Body::Ask { nonce: 5 });
+    let answers = |events: Vec<Event>| {
+        events.iter().filter(|event| matches!(event, Event::Hello(Urgency::One(_, _, 5)))).count()
+    };
+    peers.hear(&ask(ms(550)), Transport::Ethernet, ms(550));
+    assert_eq!(answers(peers.take_events()), 1);
+    assert!(!needs_udp(&peers, "a", ms(550)));
+    // The same question by the other way: its sender may hear no frame.
+    peers.hear(&ask(ms(550)), Transport::Udp, ms(551));
+    assert_eq!(answers(peers.take_events()), 1);
+    assert!(needs_udp(&peers, "a", ms(551)));
+    peers.hear(&ask(ms(550)), Transport::Udp, ms(552));
+    assert_eq!(answers(peers.take_events()), 0, "a replay");
+    speak(&mut peers, "a", ms(600), ms(3600));
+    assert!(needs_udp(&peers, "a", ms(3551)) && !needs_udp(&peers, "a", ms(3552)));
+    // One of long ago does nothing.
+    peers.hear(&ask(ms(3000)), Transport::Udp, ms(3600));
+    assert!(!needs_udp(&peers, "a", ms(3600)) && answers(peers.take_events()) == 0);
 }
 
 #[test]
@@ -388,8 +471,8 @@ proptest! {
         let mut fresh = Peers::new(me(), EPOCH + 1, K, LIMIT);
         let mut now = ms(2001);
         for ((n, state), gap) in past.iter().zip(gaps) {
-            known.hear(&frame(*n, *state), now);
-            fresh.hear(&frame(*n, *state), now);
+            known.hear(&frame(*n, *state), Transport::Ethernet, now);
+            fresh.hear(&frame(*n, *state), Transport::Ethernet, now);
             prop_assert_eq!(fresh.standings().len(), 0);
             prop_assert!(!fresh.ever());
             now += ms(gap);
@@ -428,8 +511,8 @@ proptest! {
         let mut tell = |peers: &mut Peers, body: Body, now: Duration| {
             sequence += 1;
             let mut frame = message("a", 1, ms(0), body);
-            frame.message.sender.sequence = sequence_at(now) + sequence;
-            peers.hear(&frame, now);
+            frame.sender.sequence = sequence_at(now) + sequence;
+            peers.hear(&frame, Transport::Ethernet, now);
         };
         let hello_with = |claims: &BTreeMap<IpAddr, Voice>| {
             let all: Vec<Claim> = claims.iter().map(|(address, voice)| Claim { address: *address, voice: *voice }).collect();

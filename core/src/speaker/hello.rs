@@ -1,6 +1,7 @@
 //! What is said to the other speakers.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::announce::LinkIndex;
@@ -11,7 +12,16 @@ use crate::wire::hello::{
 use crate::wire::{Mac, arp, ndp};
 
 use super::life::Life;
-use super::{Effect, Segment, Sent, Speaker};
+use super::{Effect, Segment, Sent, Speaker, Transports};
+
+/// For whom something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum To {
+    /// All on the link.
+    All,
+    /// One station, at this Ethernet address.
+    One(StationId, Mac),
+}
 
 impl Speaker {
     /// Says hello on each link, where it is due.
@@ -21,7 +31,16 @@ impl Speaker {
         }
         self.sequence = self.sequence.max(sequence_at(now));
         let links: Vec<LinkIndex> = self.links.keys().copied().collect();
-        links.into_iter().for_each(|link| self.hello_to(link, None, now));
+        for link in links {
+            let unheard = self.due_unheard(link, now);
+            let mut strangers = self.strangers(link);
+            let Some(hello) = self.hello_to(link, To::All, None, now) else { continue };
+            strangers.extend(unheard.iter().flatten());
+            self.tell_by_datagram(link, strangers, &hello, Sent::Hello);
+            if let Some(unheard) = unheard {
+                self.ask_unheard(link, &unheard, now);
+            }
+        }
         let interval = self.config.timing.interval;
         // In its last moments it says so more often: nobody will ask it again.
         let interval = if self.is_ending() { interval / 4 } else { interval };
@@ -36,10 +55,32 @@ impl Speaker {
         self.hello_due = self.hello_due.min(earliest.max(now));
     }
 
-    /// Says hello to all on a link, or to one who asked.
-    pub(super) fn hello_to(&mut self, link: LinkIndex, one: Option<(StationId, Mac, u64)>, now: Duration) {
-        let Some(segment) = self.links.get_mut(&link) else { return };
-        let (slice, slices, peers) = segment.peers.list(one.map(|(station, ..)| station), now);
+    /// Says hello to all on a link, or to one, who asked by this nonce; the payload, if there is any.
+    pub(super) fn hello_to(
+        &mut self,
+        link: LinkIndex,
+        to: To,
+        answers: Option<u64>,
+        now: Duration,
+    ) -> Option<Arc<[u8]>> {
+        let station = match to {
+            To::All => None,
+            To::One(station, _) => Some(station),
+        };
+        let hello = self.hello(link, station, answers, now)?;
+        self.send(link, to, Body::Hello(hello), Sent::Hello, now)
+    }
+
+    /// What there is to tell now, with this station in the list of peers in any case.
+    pub(super) fn hello(
+        &mut self,
+        link: LinkIndex,
+        station: Option<StationId>,
+        answers: Option<u64>,
+        now: Duration,
+    ) -> Option<Hello> {
+        let segment = self.links.get_mut(&link)?;
+        let (slice, slices, peers) = segment.peers.list(station, now);
         let state = match self.life {
             Life::Ending { away: true, .. } => State::Away,
             Life::Ending { away: false, .. } => State::Leaving,
@@ -48,30 +89,43 @@ impl Speaker {
         };
         let unfit = self.unfit || segment.peers.is_unheard(now);
         let addresses = segment.link.addresses.iter().copied().take(MOST_ADDRESSES).collect();
-        let body = Body::Hello(Hello {
+        Some(Hello {
             interval: self.config.timing.interval,
             misses: u8::try_from(self.config.timing.misses).unwrap_or(u8::MAX),
             state,
             flags: Flags { unfit, stale: self.stale, paused: self.pause.is_some() },
-            answers: one.map(|(.., nonce)| nonce),
+            answers,
             addresses,
             loaded: self.keys.ids().collect(),
             claims: segment.own.digest(),
             slice,
             slices,
             peers,
-        });
-        self.send(link, one.map_or(GROUP, |(_, mac, _)| mac), body, Sent::Hello);
+        })
     }
 
-    /// Asks a peer, or its kernel.
-    pub(super) fn ask(&mut self, link: LinkIndex, mac: Mac, question: Question) {
+    /// Asks a peer, or its kernel. Whether it is there is asked by datagram too: it may be the frames that are lost.
+    pub(super) fn ask(
+        &mut self,
+        link: LinkIndex,
+        (station, mac): (StationId, Mac),
+        question: Question,
+        now: Duration,
+    ) {
+        let to = To::One(station, mac);
         match question {
             Question::Ask => {
+                self.knock(link, station, now);
                 let nonce = self.sequence + 1;
-                self.send(link, mac, Body::Ask { nonce }, Sent::Question);
+                self.send(link, to, Body::Ask { nonce }, Sent::Question, now);
             }
-            Question::Want(of_epoch) => self.send(link, mac, Body::Want { of_epoch }, Sent::Question),
+            Question::Want(of_epoch) => {
+                if self.pause.is_some() {
+                    // Frames may have begun to be lost meanwhile, and what others claim now must be known.
+                    self.knock(link, station, now);
+                }
+                self.send(link, to, Body::Want { of_epoch }, Sent::Question, now);
+            }
             Question::Kernel(address) => {
                 let Some(segment) = self.links.get(&link) else { return };
                 if let Some(frame) = kernel_question(segment, mac, address) {
@@ -82,7 +136,7 @@ impl Speaker {
     }
 
     /// Tells what we claim no longer, or newly, since that was told last.
-    pub(super) fn tell_changes(&mut self, link: LinkIndex) {
+    pub(super) fn tell_changes(&mut self, link: LinkIndex, now: Duration) {
         let away = matches!(self.life, Life::Ending { away: true, .. });
         let Some(segment) = self.links.get_mut(&link) else { return };
         let untold = segment.own.take_untold();
@@ -104,13 +158,13 @@ impl Speaker {
             had.iter().for_each(|voice| before.add(&Claim { voice: *voice, ..*claim }));
         }
         for claims in Claims::change(before, &changes) {
-            self.send(link, GROUP, Body::Claims(claims), Sent::Claims);
+            self.send(link, To::All, Body::Claims(claims), Sent::Claims, now);
         }
     }
 
     /// Tells all that we claim, to all; not twice within half an interval, so that many who ask cost no more than one.
     pub(super) fn tell_claims(&mut self, link: LinkIndex, now: Duration) {
-        self.tell_changes(link);
+        self.tell_changes(link, now);
         let half = self.config.timing.interval / 2;
         let Some(segment) = self.links.get_mut(&link) else { return };
         if segment.told.is_some_and(|told| now < told + half) {
@@ -118,15 +172,34 @@ impl Speaker {
         }
         segment.told = Some(now);
         for claims in Claims::whole(&segment.own.claims()) {
-            self.send(link, GROUP, Body::Claims(claims), Sent::Claims);
+            self.send(link, To::All, Body::Claims(claims), Sent::Claims, now);
         }
     }
 
-    fn send(&mut self, link: LinkIndex, to: Mac, body: Body, what: Sent) {
-        let Some(segment) = self.links.get(&link) else { return };
+    /// Says something, by Ethernet and to those who need it by datagram; the payload, if it was said.
+    fn send(&mut self, link: LinkIndex, to: To, body: Body, what: Sent, now: Duration) -> Option<Arc<[u8]>> {
+        let payload = self.payload(link, body)?;
+        let segment = self.links.get(&link)?;
+        if self.config.transports != Transports::Udp {
+            let destination = match to {
+                To::All => GROUP,
+                To::One(_, mac) => mac,
+            };
+            let frame = hello::frame(destination, segment.link.mac, &payload);
+            self.queue.push_back(Effect::Send { link, frame, what });
+        }
+        for address in self.by_datagram(link, to, now) {
+            self.queue.push_back(Effect::Datagram { link, to: address, payload: payload.clone(), what });
+        }
+        Some(payload)
+    }
+
+    /// The next thing that this node says on a link, signed.
+    pub(super) fn payload(&mut self, link: LinkIndex, body: Body) -> Option<Arc<[u8]>> {
+        let segment = self.links.get(&link)?;
         let peers =
             || segment.peers.iter().map(|(_, peer)| peer.loaded.as_slice()).filter(|keys| !keys.is_empty());
-        let Some(key) = self.keys.signing(peers()) else { return };
+        let key = self.keys.signing(peers())?;
         self.sequence += 1;
         let sender = Sender {
             node: self.config.node.to_string(),
@@ -136,10 +209,7 @@ impl Speaker {
             sequence: self.sequence,
         };
         // Names that do not fit were refused when the node and the link got them.
-        if let Ok(payload) = hello::payload(&Message { sender, body }, key) {
-            let frame = hello::frame(to, segment.link.mac, &payload);
-            self.queue.push_back(Effect::Send { link, frame, what });
-        }
+        hello::payload(&Message { sender, body }, key).ok().map(Arc::from)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::announce::{Link, LinkIndex};
 use crate::ownership::{Ownership, Station};
 use crate::peers::Peers;
 
+use super::datagrams::Tries;
 use super::{Effect, Segment, Speaker};
 
 impl Speaker {
@@ -73,6 +74,7 @@ impl Speaker {
                 claiming,
                 told: None,
                 proxies: Duration::ZERO,
+                tries: Tries::new(now),
             };
             self.links.insert(*index, segment);
             self.hello_due = now;

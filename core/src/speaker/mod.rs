@@ -16,6 +16,8 @@
 //! finds out by itself, before each answer: was the last hello sent in time? If not, it throws away what waits, answers nothing,
 //! and listens until each peer was heard.
 
+mod datagrams;
+mod hear;
 mod hello;
 mod life;
 mod links;
@@ -26,16 +28,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::announce::{self, Announcer, Answer, Frame, Ignored, Link, LinkIndex, Speak};
+use crate::announce::{self, Announcer, Link, LinkIndex, Speak};
 use crate::askers::{Askers, LATELY};
 use crate::conflict::Conflicts;
 use crate::election::{Change, Contest, NodeId, Roster};
 use crate::hello_key::Keys;
 use crate::ownership::{Act, Contests, Known, Ownership};
-use crate::peers::{Event, Peers, Standing, Timing, Urgency};
-use crate::wire::hello::parse_frame;
-use crate::wire::{Mac, is_hello};
+use crate::peers::{Event, Peers, Standing, Timing, Transport, Urgency};
+use crate::wire::Mac;
 
+use datagrams::Tries;
+use hello::To;
 use life::{Life, Pause};
 
 /// What a speaker is told once.
@@ -53,6 +56,20 @@ pub struct Config {
     pub stand_in_limit: Duration,
     /// Whether other hosts that have an address of ours are looked for, reported and answered.
     pub conflict_detection: bool,
+    /// By which ways it is heard.
+    pub transports: Transports,
+}
+
+/// By which ways a speaker is heard by others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transports {
+    /// By Ethernet, and by datagrams where frames do not get through.
+    #[default]
+    Auto,
+    /// By Ethernet alone.
+    Ethernet,
+    /// By datagrams alone.
+    Udp,
 }
 
 /// Something to do.
@@ -66,6 +83,28 @@ pub enum Effect {
         frame: Vec<u8>,
         /// What it is.
         what: Sent,
+    },
+    /// Send a datagram from a link to a node on it, in one hop.
+    Datagram {
+        /// The link.
+        link: LinkIndex,
+        /// The node's address there.
+        to: IpAddr,
+        /// The payload.
+        payload: Arc<[u8]>,
+        /// What it is.
+        what: Sent,
+    },
+    /// A peer is heard by another way than before; at first it is taken to be Ethernet.
+    Transport {
+        /// The link.
+        link: LinkIndex,
+        /// The peer's node.
+        node: Arc<str>,
+        /// The name of its link there.
+        interface: Box<str>,
+        /// The way.
+        by: Transport,
     },
     /// Listen to a solicited-node group; harmless where that is done already.
     Join(LinkIndex, std::net::Ipv6Addr),
@@ -132,6 +171,8 @@ struct Segment {
     told: Option<Duration>,
     /// When the proxies of nodes that we stand in for were asked last.
     proxies: Duration,
+    /// Who is told by datagram beside those that are heard.
+    tries: Tries,
 }
 
 /// Decides what this node says and answers. One for the whole node.
@@ -227,6 +268,7 @@ impl Speaker {
             for segment in self.links.values_mut() {
                 (segment.listening, segment.claiming) =
                     (segment.listening.max(listening), segment.claiming.max(claiming));
+                segment.tries = Tries::new(now);
             }
         }
         self.stand_all(now);
@@ -234,7 +276,7 @@ impl Speaker {
 
     /// What the API says is different: the nodes, and who may answer for what.
     pub fn handle_news(&mut self, roster: Arc<Roster>, changes: &[Change], now: Duration) {
-        let renamed = *self.roster != *roster;
+        let renamed = !self.roster.settles_as(&roster);
         self.roster = roster;
         for change in changes {
             match &change.contest {
@@ -256,6 +298,9 @@ impl Speaker {
         self.fresh.retain(|_, at| *at + others::NEW > now);
         self.lately.retain(|_, at| *at + others::LATELY > now);
         let first = !std::mem::replace(&mut self.informed, true);
+        if first {
+            self.listen_for_datagrams(now);
+        }
         let links: Vec<LinkIndex> = self.links.keys().copied().collect();
         for link in links {
             if first || renamed {
@@ -295,69 +340,6 @@ impl Speaker {
         }
     }
 
-    /// Takes a frame received on `link`; `Ok` with what to send back, at once, on the same link, if anything.
-    ///
-    /// Steps, in the order of the lines below:
-    /// 1. after a pause, what waits is out of date;
-    /// 2. a hello is for the peers of that link;
-    /// 3. the kernel of a node that was asked whether it is there answers;
-    /// 4. in a pause nothing is answered;
-    /// 5. what it says of other hosts is remembered;
-    /// 6. the rest is the announcer's.
-    ///
-    /// # Errors
-    /// [`Ignored`] says why nothing came of it.
-    pub fn handle_frame(
-        &mut self,
-        link: LinkIndex,
-        frame: &[u8],
-        now: Duration,
-    ) -> Result<Option<Answer>, Ignored> {
-        self.look_for_pause(now);
-        if self.pause.as_ref().is_some_and(|pause| !pause.drained) {
-            return Err(Ignored::OutOfDate);
-        }
-        if is_hello(frame) {
-            let received = parse_frame(frame, &self.keys).map_err(Ignored::RefusedHello)?;
-            let segment = self.links.get_mut(&link).ok_or(Ignored::UnknownLink)?;
-            if received.destination != crate::wire::hello::GROUP && received.destination != segment.link.mac {
-                return Err(Ignored::NotForUs);
-            }
-            segment.peers.hear(&received, now);
-            if let crate::wire::hello::Body::Want { of_epoch } = received.message.body
-                && of_epoch == self.config.epoch
-            {
-                self.tell_claims(link, now);
-            }
-            self.follow(link, now);
-            self.look_for_end_of_pause(now);
-            return Ok(None);
-        }
-        let frame = Frame::parse(frame)?;
-        self.hear_kernel(link, &frame, now);
-        if self.pause.is_some() {
-            return Err(Ignored::OutOfDate);
-        }
-        self.hear_others(link, &frame, now);
-        self.announcer.answer(link, &frame).map(Some)
-    }
-
-    /// A kernel's answer to a question for one of its own addresses.
-    fn hear_kernel(&mut self, link: LinkIndex, frame: &Frame, now: Duration) {
-        let told = match frame {
-            Frame::Arp(packet) => packet.answered().map(|(host, _)| (IpAddr::V4(host.ip), host.mac)),
-            Frame::Ndp(crate::wire::ndp::Message::Advertisement(told)) => {
-                told.answered().map(|(address, mac, _)| (IpAddr::V6(address), mac))
-            }
-            Frame::Ndp(_) => None,
-        };
-        if let Some((address, mac)) = told
-            && let Some(segment) = self.links.get_mut(&link)
-        {
-            segment.peers.kernel(mac, address, now);
-        }
-    }
-
     /// The next thing to do at `now`; to be called until there is none.
     pub fn next_effect(&mut self, now: Duration) -> Option<Effect> {
         self.look_for_pause(now);
@@ -373,7 +355,7 @@ impl Speaker {
             self.do_what_is_due(now);
         }
         let links: Vec<LinkIndex> = self.links.keys().copied().collect();
-        links.into_iter().for_each(|link| self.tell_changes(link));
+        links.into_iter().for_each(|link| self.tell_changes(link, now));
         if let Some(effect) = self.queue.pop_front() {
             return Some(effect);
         }
@@ -458,11 +440,13 @@ impl Speaker {
                     Event::Replaced(station, claims) => {
                         self.with(link, |own, _| own.replaced(station, &claims));
                     }
-                    Event::Send(_, mac, question) => self.ask(link, mac, question),
+                    Event::Send(station, mac, question) => self.ask(link, (station, mac), question, now),
                     Event::Hello(Urgency::All) => self.hasten(now),
+                    Event::Hello(Urgency::Stranger(addresses)) => self.greet(link, &addresses, now),
                     Event::Hello(Urgency::One(station, mac, nonce)) => {
-                        self.hello_to(link, Some((station, mac, nonce)), now);
+                        self.hello_to(link, To::One(station, mac), Some(nonce), now);
                     }
+                    Event::Transport(station, by) => self.tell_transport(link, station, by),
                     Event::Frozen => self.begin_pause(now),
                 }
             }

@@ -16,7 +16,14 @@ fn ms(milliseconds: u64) -> Duration {
 }
 
 fn link(name: &str, ups: u64) -> BTreeMap<LinkIndex, Link> {
-    let link = Link { name: name.to_owned(), mac: OURS, ups, ipv6: false, addresses: [].into() };
+    let link = Link {
+        name: name.to_owned(),
+        mac: OURS,
+        ups,
+        ipv6: false,
+        addresses: [].into(),
+        networks: [].into(),
+    };
     [(LAN, link)].into()
 }
 
@@ -41,6 +48,7 @@ fn speaker(conflict_detection: bool) -> Speaker {
         refresh: None,
         stand_in_limit: Duration::from_secs(60),
         conflict_detection,
+        transports: Transports::default(),
     });
     speaker.handle_links(link("lan", 1), ms(0));
     speaker.handle_news(roster(), &[], ms(0));
@@ -179,4 +187,117 @@ fn without_others_the_end_is_at_once() {
     assert!(!speaker.is_done(ms(1)));
     speaker.end(true, ms(1));
     assert!(speaker.is_done(ms(1)));
+}
+
+/// What another speaker with the same key says, that hears us: a hello with this number.
+fn datagram(sequence: u64) -> Vec<u8> {
+    use crate::wire::hello::{Body, Digest, Flags, Heard, Hello, Message, Sender, State, StationId, payload};
+    let sender = Sender { node: "theirs".into(), interface: "lan".into(), mac: CLIENT, epoch: 2, sequence };
+    let body = Body::Hello(Hello {
+        interval: Timing::default().interval,
+        misses: 3,
+        state: State::Active,
+        flags: Flags::default(),
+        answers: None,
+        addresses: vec![[10, 0, 0, 9].into()],
+        loaded: Vec::new(),
+        claims: Digest::default(),
+        slice: 0,
+        slices: 1,
+        peers: vec![Heard::new(StationId::of("ours", "lan"), 1, true)],
+    });
+    payload(&Message { sender, body }, &crate::hello_key::Key::new([7; 32])).unwrap()
+}
+
+/// One with the same key, and an address and a network on its link.
+fn with_network(transports: Transports) -> Speaker {
+    let mut speaker = Speaker::new(Config { transports, ..speaker(false).config });
+    speaker.set_keys(Arc::new(Keys::new(crate::hello_key::Key::new([7; 32]), []).unwrap()), ms(0));
+    let mut links = link("lan", 1);
+    for link in links.values_mut() {
+        link.addresses = [[10, 0, 0, 1].into()].into();
+        link.networks = ["10.0.0.0/24".parse().unwrap()].into();
+    }
+    speaker.handle_links(links, ms(0));
+    speaker
+}
+
+#[test]
+fn a_datagram_that_waited_while_this_speaker_stood_still_is_out_of_date() {
+    use crate::announce::Ignored;
+    let mut speaker = with_network(Transports::Auto);
+    let from = IpAddr::from([10, 0, 0, 9]);
+    sent(&mut speaker, ms(0), ms(10));
+    assert_eq!(speaker.handle_datagram(LAN, from, &datagram(1), ms(10)), Ok(()));
+    sent(&mut speaker, ms(10), ms(100));
+    assert_eq!(speaker.handle_datagram(LAN, from, &datagram(2), ms(900)), Err(Ignored::OutOfDate));
+    assert_eq!(speaker.next_effect(ms(900)), Some(Effect::Drain));
+    // What comes from now on is not.
+    assert_eq!(speaker.handle_datagram(LAN, from, &datagram(3), ms(901)), Ok(()));
+}
+
+#[test]
+fn a_datagram_counts_only_from_the_links_own_networks_and_from_another_node() {
+    let mut speaker = with_network(Transports::Auto);
+    let mut from =
+        |text: &str, payload: &[u8]| speaker.handle_datagram(LAN, text.parse().unwrap(), payload, ms(1));
+    use crate::announce::Ignored;
+    use crate::wire::hello::Refusal;
+    assert_eq!(from("10.0.1.9", &datagram(1)), Err(Ignored::NotOnLink), "a router passed it on");
+    assert_eq!(from("10.0.0.1", &datagram(1)), Err(Ignored::NotOnLink), "this node's own kernel did");
+    let mut forged = datagram(1);
+    forged[40] ^= 1;
+    assert_eq!(from("10.0.0.9", &forged), Err(Ignored::RefusedHello(Refusal::Tag)));
+    assert_eq!(from("10.0.0.9", &datagram(1)), Ok(()));
+    let heard = |speaker: &Speaker| speaker.peers().map(|(_, peers)| peers.iter().count()).sum::<usize>();
+    assert_eq!(heard(&speaker), 1);
+    let unknown = speaker.handle_datagram(LinkIndex(9), [10, 0, 0, 9].into(), &datagram(2), ms(1));
+    assert_eq!(unknown, Err(Ignored::UnknownLink));
+    let mut other = with_network(Transports::Ethernet);
+    let refused = other.handle_datagram(LAN, [10, 0, 0, 9].into(), &datagram(1), ms(1));
+    assert_eq!((refused, heard(&other)), (Err(Ignored::NotOnLink), 0));
+}
+
+/// Many nodes of which nothing is heard are told in turns; a cluster whose speakers are on few nodes costs nothing.
+#[test]
+fn nodes_of_which_nothing_is_heard_are_told_in_turns_and_only_where_there_is_a_speaker() {
+    for (transports, with_speaker) in
+        [(Transports::Auto, true), (Transports::Auto, false), (Transports::Udp, false)]
+    {
+        let mut speaker = Speaker::new(Config { transports, ..speaker(false).config });
+        speaker.set_keys(Arc::new(Keys::new(crate::hello_key::Key::new([7; 32]), []).unwrap()), ms(0));
+        let mut links = link("lan", 1);
+        for link in links.values_mut() {
+            link.networks = ["10.0.0.0/16".parse().unwrap()].into();
+        }
+        speaker.handle_links(links, ms(0));
+        let node = |n: u8| Node {
+            name: if n == 0 { "ours".to_owned() } else { format!("n{n}") },
+            speaker: with_speaker,
+            // The second is elsewhere, the third is for those who have none of IPv4 here.
+            addresses: vec![[10, 0, 1, n].into(), [10, 1, 1, n].into(), "fd00::1".parse().unwrap()],
+            ..Node::default()
+        };
+        let roster = Roster::default().follow(&(0..=100).map(node).collect::<Vec<_>>());
+        speaker.handle_news(Arc::new(roster), &[], ms(0));
+        let mut told: BTreeMap<u64, BTreeSet<IpAddr>> = BTreeMap::new();
+        let mut now = ms(0);
+        while now < ms(6000) {
+            while let Some(effect) = speaker.next_effect(now) {
+                if let Effect::Datagram { to, .. } = effect {
+                    told.entry(now.as_secs()).or_default().insert(to);
+                }
+            }
+            now = speaker.next_deadline().unwrap().max(now);
+        }
+        if transports == Transports::Auto && !with_speaker {
+            assert!(told.is_empty(), "{told:?}");
+            continue;
+        }
+        assert_eq!(told[&0].len(), 100, "whoever starts tells all");
+        let later: Vec<usize> = (1..6).map(|second| told[&second].len()).collect();
+        assert_eq!(later, [32; 5], "{transports:?}");
+        let all: BTreeSet<&IpAddr> = (2..6).flat_map(|second| &told[&second]).collect();
+        assert_eq!(all.len(), 100, "all have had their turn");
+    }
 }

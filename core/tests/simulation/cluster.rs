@@ -9,20 +9,17 @@ use ferrolb_core::announce::{Frame, Link, LinkIndex};
 use ferrolb_core::election::{Change, Contest, Interfaces, Lost, Node as ApiNode, Roster};
 use ferrolb_core::hello_key::{Key, Keys};
 use ferrolb_core::peers::Timing;
-use ferrolb_core::speaker::{Config, Effect, Speaker};
+use ferrolb_core::speaker::{Config, Effect, Speaker, Transports};
 use ferrolb_core::wire::arp::{self, Operation};
-use ferrolb_core::wire::hello::{Body, Flags, State, parse_frame};
+use ferrolb_core::wire::hello::{Body, Flags, State, parse_payload};
 use ferrolb_core::wire::{Mac, is_hello};
+use ipnet::IpNet;
 
 pub(crate) use crate::clock::{Clock, Dice};
 
 pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
 /// In [`Cluster::cuts`], who is no machine but the client.
 pub(crate) const CLIENT_AT: usize = usize::MAX;
-/// So many hellos of the past can be replayed.
-const RECORDED: usize = 400;
-/// A neighbour entry that is younger is not overridden by an answer, but by an announcement (`locktime` of Linux).
-const LOCKTIME: Duration = Duration::from_secs(1);
 
 pub(crate) fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -59,7 +56,7 @@ pub(crate) struct Machine {
     pub(crate) alive: bool,
     pub(crate) frozen: Option<Frozen>,
     /// What waits in its sockets meanwhile, by port.
-    waiting: VecDeque<(usize, Vec<u8>)>,
+    waiting: VecDeque<(usize, Packet)>,
     /// What of the API's news has reached it: how many of all.
     news: usize,
     epochs: u64,
@@ -71,8 +68,16 @@ pub(crate) struct Machine {
     keys: Arc<Keys>,
 }
 
-enum Happening {
-    Arrives { at: usize, port: usize, frame: Vec<u8> },
+/// What comes to a port.
+#[derive(Clone)]
+pub(crate) enum Packet {
+    Frame(Vec<u8>),
+    /// From an address.
+    Datagram(IpAddr, Arc<[u8]>),
+}
+
+pub(crate) enum Happening {
+    Arrives { at: usize, port: usize, packet: Packet },
     Reaches { segment: usize, frame: Vec<u8> },
     News { at: usize },
     Looks { at: usize },
@@ -131,11 +136,17 @@ pub(crate) struct Cluster {
     pub(crate) twice: f64,
     /// From whom to whom nothing gets.
     pub(crate) cuts: BTreeSet<(usize, usize)>,
+    /// From whom to whom no frame with a hello gets: the network drops their ethertype.
+    pub(crate) hushed: BTreeSet<(usize, usize)>,
+    /// By which ways speakers are heard that are started from now on.
+    pub(crate) transports: Transports,
+    /// How many datagrams were sent.
+    pub(crate) datagrams: u64,
     pub(crate) told: Vec<Told>,
     /// The client's neighbours by segment: whose Ethernet address, and since when.
     pub(crate) cache: BTreeMap<(usize, Ipv4Addr), (Mac, Duration)>,
     pub(crate) asked: BTreeMap<(usize, Ipv4Addr), Duration>,
-    recorded: VecDeque<(usize, Vec<u8>)>,
+    pub(crate) recorded: VecDeque<(usize, Packet)>,
     pub(crate) faults: Vec<(usize, Fault)>,
     pub(crate) limit: Duration,
     pub(crate) log: Vec<String>,
@@ -143,7 +154,7 @@ pub(crate) struct Cluster {
     pub(crate) trace: bool,
 }
 
-const CLIENT: Mac = Mac([2, 0, 0, 0, 0xff, 1]);
+pub(crate) const CLIENT: Mac = Mac([2, 0, 0, 0, 0xff, 1]);
 
 /// The set of keys with these; the first is the current one.
 pub(crate) fn keys(of: &[u8]) -> Arc<Keys> {
@@ -153,6 +164,11 @@ pub(crate) fn keys(of: &[u8]) -> Arc<Keys> {
         }
         None => Arc::default(),
     }
+}
+
+/// The address of a port of a machine.
+fn ip(segment: usize, port: usize, machine: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, segment as u8, port as u8, machine as u8 + 1)
 }
 
 impl Cluster {
@@ -169,6 +185,12 @@ impl Cluster {
             name: format!("node{n}"),
             ready: true,
             network_available: true,
+            speaker: true,
+            addresses: plan[n]
+                .iter()
+                .enumerate()
+                .map(|(p, (_, segment))| ip(*segment, p, n).into())
+                .collect(),
             ..ApiNode::default()
         };
         let nodes: Vec<ApiNode> = (0..plan.len()).map(api).collect();
@@ -179,7 +201,7 @@ impl Cluster {
                 name: name.clone(),
                 segment: *segment,
                 mac: Mac([2, 0, 0, *segment as u8, n as u8, p as u8 + 1]),
-                ip: Ipv4Addr::new(10, *segment as u8, p as u8, n as u8 + 1),
+                ip: ip(*segment, p, n),
                 up: true,
                 ups: 1,
             };
@@ -216,6 +238,9 @@ impl Cluster {
             late: 0.0,
             twice: 0.0,
             cuts: BTreeSet::new(),
+            hushed: BTreeSet::new(),
+            transports: Transports::default(),
+            datagrams: 0,
             told: Vec::new(),
             cache: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -240,6 +265,7 @@ impl Cluster {
             ups: port.ups,
             ipv6: false,
             addresses: [IpAddr::V4(port.ip)].into(),
+            networks: [IpNet::new(port.ip.into(), 16).unwrap()].into(),
         };
         up.map(|port| (port.link, link(port))).collect()
     }
@@ -262,6 +288,7 @@ impl Cluster {
             refresh: None,
             stand_in_limit: self.limit,
             conflict_detection: false,
+            transports: self.transports,
         });
         speaker.set_keys(machine.keys.clone(), now);
         speaker.handle_links(links, now);
@@ -367,24 +394,6 @@ impl Cluster {
         self.machines[at].clock.jump(now, by);
     }
 
-    /// Frames of the past come once more.
-    pub(crate) fn replay(&mut self, frames: u64) {
-        self.note(format!("{frames} frames are replayed"));
-        for _ in 0..frames.min(self.recorded.len() as u64) {
-            let at = self.dice.below(self.recorded.len() as u64) as usize;
-            let (segment, frame) = self.recorded[at].clone();
-            for at in 0..self.machines.len() {
-                for port in 0..self.machines[at].ports.len() {
-                    let delay = Duration::from_micros(self.dice.below(20_000));
-                    if self.machines[at].ports[port].segment == segment {
-                        let frame = frame.clone();
-                        self.schedule(self.now + delay, Happening::Arrives { at, port, frame });
-                    }
-                }
-            }
-        }
-    }
-
     /// Whether its view is out of date is asked each second.
     pub(crate) fn watch(&mut self) {
         for at in 0..self.machines.len() {
@@ -444,96 +453,29 @@ impl Cluster {
         self.act(at);
     }
 
-    fn schedule(&mut self, at: Duration, what: Happening) {
+    pub(crate) fn schedule(&mut self, at: Duration, what: Happening) {
         self.count += 1;
         self.happenings.insert((at, self.count), what);
     }
 
-    fn delay(&mut self) -> Duration {
-        let late = if self.dice.chance(self.late) { self.dice.below(30_000) } else { 0 };
-        Duration::from_micros(20 + self.dice.below(300) + late)
-    }
-
-    /// Sends a frame from a port of a machine, or from the client, to all on the segment that it is for.
-    fn send(&mut self, from: Option<(usize, usize)>, segment: usize, frame: &[u8]) {
-        let to = Mac(frame[..6].try_into().unwrap());
-        let sender = from.map_or(CLIENT_AT, |(at, _)| at);
-        if is_hello(frame) {
-            if self.is_faulty(sender, Fault::NoClaims) && frame[40] == 3 {
-                return;
-            }
-            if self.trace {
-                self.overhear(sender, segment, frame);
-            }
-            self.recorded.push_back((segment, frame.to_vec()));
-            if self.recorded.len() > RECORDED {
-                self.recorded.pop_front();
-            }
-        }
-        for at in 0..self.machines.len() {
-            if self.cuts.contains(&(sender, at)) || is_hello(frame) && self.is_faulty(at, Fault::OneWay) {
-                continue;
-            }
-            for port in 0..self.machines[at].ports.len() {
-                let there = &self.machines[at].ports[port];
-                let for_it = to.is_group() || to == there.mac;
-                if Some((at, port)) == from
-                    || !for_it
-                    || there.segment != segment
-                    || self.dice.chance(self.loss)
-                {
-                    continue;
-                }
-                for _ in 0..1 + u8::from(self.dice.chance(self.twice)) {
-                    let delay = self.delay();
-                    self.schedule(self.now + delay, Happening::Arrives { at, port, frame: frame.to_vec() });
-                }
-            }
-        }
-        if (to == CLIENT || to.is_group()) && sender != CLIENT_AT && !self.cuts.contains(&(sender, CLIENT_AT))
-        {
-            let Ok(Frame::Arp(packet)) = Frame::parse(frame) else { return };
-            let has = |machine: &Machine| machine.ports.iter().any(|port| port.mac == packet.sender.mac);
-            let owner = self.machines.iter().position(has).unwrap();
-            if to == CLIENT {
-                let key = (segment, packet.sender.ip);
-                self.told.push(Told {
-                    at: self.now,
-                    segment,
-                    address: packet.sender.ip,
-                    asked: self.asked.get(&key).copied().unwrap_or_default(),
-                    owner,
-                    mac: packet.sender.mac,
-                    by: sender,
-                });
-            } else if packet.sender.ip == packet.target.ip && packet.operation == Operation::Request {
-                self.note(format!("{} announced by {sender} on segment {segment}", packet.sender.ip));
-            }
-            if !self.dice.chance(self.loss) {
-                let delay = self.delay();
-                self.schedule(self.now + delay, Happening::Reaches { segment, frame: frame.to_vec() });
-            }
-        }
-    }
-
     /// Notes what speakers say beside hellos.
-    fn overhear(&mut self, sender: usize, segment: usize, frame: &[u8]) {
-        let Ok(received) = parse_frame(frame, &keys(&[7, 8])) else { return };
-        match received.message.body {
+    pub(crate) fn overhear(&mut self, sender: usize, segment: usize, to: &str, payload: &[u8]) {
+        let Ok(message) = parse_payload(payload, &keys(&[7, 8])) else { return };
+        match message.body {
             Body::Claims(claims) => {
-                self.note(format!("{sender} on {segment}: {:?} {:?}", claims.kind, claims.entries));
+                self.note(format!("{sender} on {segment} to {to}: {:?} {:?}", claims.kind, claims.entries));
             }
             Body::Want { .. } => {
-                self.note(format!("{sender} on {segment} asks {} for its claims", received.destination));
+                self.note(format!("{sender} on {segment} asks {to} for its claims"));
             }
             Body::Hello(hello) if hello.state != State::Active || hello.flags != Flags::default() => {
-                self.note(format!("{sender} on {segment}: {:?} {:?}", hello.state, hello.flags));
+                self.note(format!("{sender} on {segment} to {to}: {:?} {:?}", hello.state, hello.flags));
             }
             _ => {}
         }
     }
 
-    fn is_faulty(&self, at: usize, fault: Fault) -> bool {
+    pub(crate) fn is_faulty(&self, at: usize, fault: Fault) -> bool {
         self.faults.contains(&(at, fault))
     }
 
@@ -560,6 +502,15 @@ impl Cluster {
                         self.send(Some((at, port)), segment, &frame);
                     }
                 }
+                Effect::Datagram { link, to, payload, .. } => {
+                    let port = self.machines[at].ports.iter().position(|port| port.link == link).unwrap();
+                    if self.machines[at].alive && self.machines[at].ports[port].up {
+                        self.send_datagram((at, port), to, &payload);
+                    }
+                }
+                Effect::Transport { node, interface, by, .. } => {
+                    self.note(format!("{at} hears {node}/{interface} by {by:?}"));
+                }
                 Effect::Drain => self.machines[at].waiting.clear(),
                 Effect::CheckView => {
                     let cut_off = self.machines[at].cut_off;
@@ -583,62 +534,51 @@ impl Cluster {
         }
     }
 
-    fn arrives(&mut self, at: usize, port: usize, frame: Vec<u8>) {
+    fn arrives(&mut self, at: usize, port: usize, packet: Packet) {
         if !self.machines[at].alive || !self.machines[at].ports[port].up {
             return;
         }
         if self.machines[at].frozen.is_some_and(|frozen| frozen.whole) {
             // Its card holds few frames.
             if self.machines[at].waiting.len() < 64 {
-                self.machines[at].waiting.push_back((port, frame));
+                self.machines[at].waiting.push_back((port, packet));
             }
             return;
         }
         // The kernel's own answer.
-        if let Ok(Frame::Arp(packet)) = Frame::parse(&frame)
-            && packet.operation == Operation::Request
-            && packet.target.ip == self.machines[at].ports[port].ip
+        if let Packet::Frame(frame) = &packet
+            && let Ok(Frame::Arp(question)) = Frame::parse(frame)
+            && question.operation == Operation::Request
+            && question.target.ip == self.machines[at].ports[port].ip
         {
-            let answer = packet.answer(self.machines[at].ports[port].mac).build();
+            let answer = question.answer(self.machines[at].ports[port].mac).build();
             let segment = self.machines[at].ports[port].segment;
             self.send(Some((at, port)), segment, &answer);
         }
         if self.machines[at].frozen.is_some() {
-            self.machines[at].waiting.push_back((port, frame));
+            self.machines[at].waiting.push_back((port, packet));
             return;
         }
-        self.handle(at, port, &frame);
+        self.handle(at, port, &packet);
     }
 
-    fn handle(&mut self, at: usize, port: usize, frame: &[u8]) {
+    fn handle(&mut self, at: usize, port: usize, packet: &Packet) {
         let now = self.at(at);
         let (link, segment) = (self.machines[at].ports[port].link, self.machines[at].ports[port].segment);
         let Some(speaker) = &mut self.machines[at].speaker else { return };
+        let frame = match packet {
+            Packet::Datagram(from, payload) => {
+                let _ = speaker.handle_datagram(link, *from, payload, now);
+                return self.act(at);
+            }
+            Packet::Frame(frame) => frame,
+        };
         if let Ok(Some(answer)) = speaker.handle_frame(link, frame, now) {
             self.send(Some((at, port)), segment, &answer.frame);
         } else if !is_hello(frame) && Frame::parse(frame).is_err() {
             return;
         }
         self.act(at);
-    }
-
-    /// What a frame does to the client's neighbours, as Linux has it.
-    fn reaches(&mut self, segment: usize, frame: &[u8]) {
-        let Ok(Frame::Arp(packet)) = Frame::parse(frame) else { return };
-        let (mac, address, now) = (packet.sender.mac, packet.sender.ip, self.now);
-        if !self.asked.contains_key(&(segment, address)) {
-            return;
-        }
-        let gratuitous = packet.sender.ip == packet.target.ip
-            && (packet.operation == Operation::Request || packet.target.mac == mac);
-        match self.cache.get_mut(&(segment, address)) {
-            Some((known, since)) if *known != mac && (gratuitous || *since + LOCKTIME < now) => {
-                (*known, *since) = (mac, now);
-            }
-            Some(_) => {}
-            None if gratuitous => {}
-            None => drop(self.cache.insert((segment, address), (mac, now))),
-        }
     }
 
     /// A machine goes on that stood still.
@@ -653,11 +593,11 @@ impl Cluster {
         if self.dice.chance(50.0) {
             self.act(at);
         }
-        while let Some((port, frame)) = self.machines[at].waiting.pop_front() {
+        while let Some((port, packet)) = self.machines[at].waiting.pop_front() {
             if frozen.whole {
-                self.arrives(at, port, frame);
+                self.arrives(at, port, packet);
             } else {
-                self.handle(at, port, &frame);
+                self.handle(at, port, &packet);
             }
         }
         self.act(at);
@@ -700,7 +640,7 @@ impl Cluster {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Arrives { at, port, frame } => self.arrives(at, port, frame),
+            Happening::Arrives { at, port, packet } => self.arrives(at, port, packet),
             Happening::Reaches { segment, frame } => self.reaches(segment, &frame),
             Happening::News { at } => match self.machines[at].frozen {
                 Some(frozen) => {

@@ -4,5 +4,7 @@
 
 mod clock;
 mod cluster;
+mod datagrams;
+mod network;
 mod scenes;
 mod weather;

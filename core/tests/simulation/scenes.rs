@@ -7,7 +7,7 @@ use ferrolb_core::peers::Timing;
 
 use crate::cluster::{CLIENT_AT, Cluster, INTERVAL, Machine, ms};
 
-const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
+pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
 
 /// Three machines that have listened, an address that goes to them in their order, and a client that asks for it.
 fn three(seed: u64) -> Cluster {
@@ -23,7 +23,7 @@ fn three(seed: u64) -> Cluster {
 }
 
 /// All answers since then name one of these machines, and there are some of each.
-fn owners(cluster: &Cluster, then: Duration, expected: &[usize]) {
+pub(crate) fn owners(cluster: &Cluster, then: Duration, expected: &[usize]) {
     let told = cluster.since(then, VIP);
     let mut owners: Vec<usize> = told.iter().map(|told| told.owner).collect();
     owners.sort();
@@ -33,7 +33,7 @@ fn owners(cluster: &Cluster, then: Duration, expected: &[usize]) {
     }
 }
 
-fn gap(cluster: &Cluster, then: Duration, at_most: Duration) {
+pub(crate) fn gap(cluster: &Cluster, then: Duration, at_most: Duration) {
     let gap = cluster.gap(then, VIP);
     if gap > at_most {
         cluster.fail(&format!("no answer for {gap:?}, more than {at_most:?}"));

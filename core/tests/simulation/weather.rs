@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ferrolb_core::election::Interfaces;
 use ferrolb_core::peers::Timing;
+use ferrolb_core::speaker::Transports;
 
 use crate::cluster::{CLIENT_AT, Cluster, Dice, Fault, INTERVAL, Version, keys, ms};
 
@@ -32,6 +33,18 @@ const TWO: Duration = Duration::from_millis(1_600);
 /// Whoever was stopped for longer than k - 1 intervals (and the slowest clock) knows that it was.
 const NOTICED: Duration = Duration::from_millis(205);
 
+/// Where frames do not get through, so much later speakers find each other by datagram: the last frame was ten intervals ago
+/// (of the slowest clock), and a node is asked once a second, with a hello.
+const FOUND: Duration = Duration::from_millis(2_200);
+
+/// In one of eight seeds speakers use datagrams alone; in two, some or all frames of hellos never get through.
+const DATAGRAMS: u64 = 2;
+
+/// All pairs of so many. Two ports of one machine are not told by datagram of each other: its kernel sends nothing to itself.
+fn pairs(count: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..count).flat_map(move |a| (0..count).map(move |b| (a, b))).filter(|(a, b)| a != b)
+}
+
 /// Something that happens.
 #[derive(Clone, Debug)]
 enum Gust {
@@ -53,6 +66,8 @@ enum Gust {
     Plug(usize, usize, bool),
     Jump(usize, Duration),
     Replay(u64),
+    /// The network drops the frames of hellos between these.
+    Hush(BTreeSet<(usize, usize)>),
 }
 
 /// Who was stopped and went on.
@@ -83,6 +98,8 @@ struct Weather {
     views_differed: bool,
     /// Whether the network fell apart since all was quiet.
     parted: bool,
+    /// Between whom the network drops the frames of hellos in any weather.
+    hushed: BTreeSet<(usize, usize)>,
 }
 
 impl Weather {
@@ -97,6 +114,12 @@ impl Weather {
             if dice.chance(40.0) {
                 ports.push(("lan1".to_owned(), dice.below(segments as u64) as usize));
             }
+        }
+        // Dice of its own: all else is as in the same seed without.
+        let mut others = Dice::new(seed ^ 0xda7a);
+        let ways = others.below(8);
+        if ways == DATAGRAMS {
+            plan.iter_mut().for_each(|ports| ports.dedup_by_key(|(_, segment)| *segment));
         }
         let mut cluster = Cluster::built(seed, Timing::default(), &plan);
         cluster.asking = ms(20);
@@ -116,6 +139,15 @@ impl Weather {
                 }
             }
         }
+        let hushed: BTreeSet<_> = match ways {
+            0 => pairs(machines).collect(),
+            1 => pairs(machines).filter(|_| others.chance(40.0)).collect(),
+            _ => BTreeSet::new(),
+        };
+        cluster.hushed = hushed.clone();
+        if ways == DATAGRAMS {
+            cluster.transports = Transports::Udp;
+        }
         let mut weather = Weather {
             seed,
             cluster,
@@ -128,11 +160,21 @@ impl Weather {
             stopped: Vec::new(),
             views_differed: false,
             parted: false,
+            hushed,
         };
         weather.cluster.trace = number("FERROLB_SEED").is_some();
         let version = weather.version();
         weather.cluster.publish(version);
         weather
+    }
+
+    /// How long it takes until all is settled.
+    fn quiet(&self) -> Duration {
+        if self.hushed.is_empty() && self.cluster.transports == Transports::Auto {
+            QUIET
+        } else {
+            QUIET + FOUND
+        }
     }
 
     /// Anything that the API could say.
@@ -164,7 +206,7 @@ impl Weather {
             }
         }
         self.cluster.watch();
-        self.cluster.run(QUIET);
+        self.cluster.run(self.quiet());
         for segment in 0..self.cluster.segments {
             for address in self.addresses.clone() {
                 self.cluster.ask_on(segment, address);
@@ -244,7 +286,7 @@ impl Weather {
 
     /// All is quiet: of each address on each segment, one machine answers, with one Ethernet address, and it is the right one.
     fn check_quiet(&mut self) {
-        self.cluster.run(QUIET);
+        self.cluster.run(self.quiet());
         if std::mem::take(&mut self.views_differed) {
             self.cluster.run(VIEWS);
         }
@@ -370,7 +412,7 @@ impl Weather {
             if again.iter().any(|fault| self.cluster.faults.contains(fault)) && running {
                 return Gust::Stop(at, ms(500 + self.dice.below(1000)));
             }
-            let gust = match self.dice.below(20) {
+            let gust = match self.dice.below(21) {
                 0 | 1 if running => Gust::Crash(at),
                 2 | 3 if !alive => Gust::Boot(at),
                 4 if running => Gust::Kill(at),
@@ -398,6 +440,10 @@ impl Weather {
                 19 => match self.dice.chance(50.0) {
                     true => Gust::Jump(at, ms(self.dice.below(2000))),
                     false => Gust::Replay(20),
+                },
+                20 => match self.dice.chance(50.0) {
+                    true => Gust::Hush(pairs(count).collect()),
+                    false => Gust::Hush(pairs(count).filter(|_| self.dice.chance(40.0)).collect()),
                 },
                 _ => continue,
             };
@@ -466,6 +512,10 @@ impl Weather {
             Gust::Plug(at, port, up) => cluster.plug(*at, *port, *up),
             Gust::Jump(at, by) => cluster.jump(*at, *by),
             Gust::Replay(frames) => cluster.replay(*frames),
+            Gust::Hush(pairs) => {
+                cluster.note(format!("frames of hellos are dropped: {pairs:?}"));
+                cluster.hushed.extend(pairs);
+            }
         }
         match gust {
             Gust::Crash(at) | Gust::Boot(at) | Gust::Kill(at) | Gust::Start(at) | Gust::End(at, _) => {
@@ -475,7 +525,7 @@ impl Weather {
                 self.touched.insert(*at);
             }
             Gust::Serve(at, _) | Gust::Plug(at, ..) | Gust::Jump(at, _) => drop(self.touched.insert(*at)),
-            Gust::Cut(_) | Gust::Loss(_) | Gust::Storm | Gust::Publish | Gust::Replay(_) => {}
+            Gust::Cut(_) | Gust::Loss(_) | Gust::Storm | Gust::Publish | Gust::Replay(_) | Gust::Hush(_) => {}
         }
     }
 
@@ -518,6 +568,7 @@ impl Weather {
     fn clear(&mut self) {
         self.cluster.note("it clears up".into());
         self.cluster.cuts.clear();
+        self.cluster.hushed = self.hushed.clone();
         (self.cluster.loss, self.cluster.late, self.cluster.twice) = (0.0, 0.0, 0.0);
         for at in 0..self.cluster.machines.len() {
             if self.cluster.machines[at].cut_off {

@@ -85,6 +85,8 @@ impl Node {
             excluded: (self.excluded() && !ignore_exclude) || self.runs_no_speaker(),
             going: self.spec.unschedulable || self.shuts_down(),
             unfit: false,
+            speaker: false,
+            addresses: self.addresses().collect(),
         })
     }
 
@@ -194,9 +196,26 @@ mod tests {
             excluded: false,
             going: false,
             unfit: false,
+            speaker: false,
+            addresses: Vec::new(),
         };
         assert_eq!(made, Some(expected));
         assert_eq!(Node::default().to_core(false), None);
+    }
+
+    #[test]
+    fn its_speaker_is_reached_by_its_ip_addresses() {
+        let addresses = json!([
+            {"type": "Hostname", "address": "n1"}, {"type": "InternalIP", "address": "10.0.0.1"},
+            {"type": "InternalIP", "address": "fd00::1"}, {"type": "ExternalIP", "address": "192.0.2.1"},
+            {"type": "InternalIP", "address": "odd"},
+        ]);
+        let node: Node =
+            serde_json::from_value(json!({"metadata": {"name": "n1"}, "status": {"addresses": addresses}}))
+                .unwrap();
+        let expected: Vec<IpAddr> =
+            ["10.0.0.1", "fd00::1", "192.0.2.1"].map(|address| address.parse().unwrap()).into();
+        assert_eq!(node.to_core(false).unwrap().addresses, expected);
     }
 
     #[test]

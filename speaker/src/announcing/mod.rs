@@ -21,7 +21,8 @@ use std::sync::Arc;
 
 use ferrolb_core::announce::{Link, LinkIndex};
 use ferrolb_core::hello_key::Keys;
-use ferrolb_core::speaker::{Config, Effect, Sent, Speaker};
+use ferrolb_core::peers::Transport;
+use ferrolb_core::speaker::{Config, Effect, Sent, Speaker, Transports};
 use ferrolb_runtime::Token;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,8 @@ pub struct Parts<D> {
     pub config: Config,
     /// Where sockets come from.
     pub datalink: D,
+    /// The UDP port of hellos by datagram, if there are to be any.
+    pub hello_port: Option<u16>,
     /// What the API says.
     pub news: mpsc::UnboundedReceiver<News>,
     /// The links.
@@ -97,12 +100,24 @@ pub enum Finding {
 
 /// Answers and announces until `shutdown`, and until others do what is ours, for half a second at most.
 pub async fn run<D: Datalink>(parts: Parts<D>) {
-    let Parts { config, datalink, mut news, mut links, mut keys, mut unfit, going, mut findings, .. } = parts;
+    let Parts {
+        config,
+        datalink,
+        hello_port,
+        mut news,
+        mut links,
+        mut keys,
+        mut unfit,
+        going,
+        mut findings,
+        ..
+    } = parts;
     let (report, metrics, ready, clock, shutdown) =
         (parts.report, parts.metrics, parts.ready, parts.clock, parts.shutdown);
     let mut announcing = Announcing {
+        datagrams_alone: config.transports == Transports::Udp,
         speaker: Speaker::new(config),
-        ports: Ports::new(datalink),
+        ports: Ports::new(datalink, hello_port),
         links: BTreeMap::new(),
         report,
         metrics,
@@ -147,7 +162,11 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
                 announcing.speaker.set_unfit(unfit, clock());
             }
             Some(finding) = findings.recv() => announcing.handle_finding(finding, clock()),
-            (link, result) = announcing.receive(clock) => announcing.handle_received(link, result, clock()),
+            (link, result) = announcing.receive(clock) => match result {
+                Ok(()) => {}
+                Err(Lost::Frames(error)) => announcing.handle_received(link, Err(error), clock()),
+                Err(Lost::Datagrams(error)) => announcing.lose_datagrams(link, &error, clock()),
+            },
             // Through the scheduler, so that a backlog does not keep SIGTERM, which shares this task, from being seen.
             () = tokio::task::yield_now(), if more => {}
             // What is due is done at the top of the loop.
@@ -155,6 +174,12 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
         }
     }
     announcing.report.ended();
+}
+
+/// What could not be read from.
+enum Lost {
+    Frames(io::Error),
+    Datagrams(io::Error),
 }
 
 struct Announcing<D: Datalink> {
@@ -165,6 +190,8 @@ struct Announcing<D: Datalink> {
     metrics: Metrics,
     ready: Token,
     questions: mpsc::UnboundedSender<AskedFor>,
+    /// Whether hellos go by datagram because a flag says so.
+    datagrams_alone: bool,
     /// How many answers about the view are awaited.
     views: u32,
     /// The speaker's, when it was last looked for addresses without a link.
@@ -235,6 +262,21 @@ impl<D: Datalink> Announcing<D> {
                     },
                     Err(error) => self.not_sent(link, error, now),
                 },
+                Some(Effect::Datagram { link, to, payload, what }) => {
+                    match self.ports.send_datagram(link, to, &payload) {
+                        Ok(()) => self.metrics.said_by_datagram(what),
+                        // That was told when it was not opened.
+                        Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+                        Err(error) => {
+                            let interface = self.name(link);
+                            tracing::debug!(interface, %to, %error, "a datagram was not sent");
+                            self.metrics.socket_failed(interface);
+                        }
+                    }
+                }
+                Some(Effect::Transport { link, node, interface, by }) => {
+                    self.tell_transport(link, &node, &interface, by);
+                }
                 Some(Effect::Join(link, group)) => {
                     if let Err(error) = self.ports.join(link, group) {
                         let interface = self.name(link);
@@ -274,6 +316,22 @@ impl<D: Datalink> Announcing<D> {
         true
     }
 
+    /// A peer is heard by another way than before.
+    fn tell_transport(&self, link: LinkIndex, node: &str, peer: &str, by: Transport) {
+        let interface = self.name(link);
+        match by {
+            Transport::Udp if self.datagrams_alone => {}
+            Transport::Udp => tracing::info!(
+                interface,
+                node,
+                peer,
+                "hellos come by UDP, as no Ethernet frame of that speaker did lately: the network drops ethertype 0x88b5, or multicast"
+            ),
+            Transport::Ethernet => tracing::info!(interface, node, peer, "hellos come by Ethernet again"),
+        }
+        self.metrics.peers(&self.speaker, &self.links);
+    }
+
     /// Who counts may have changed, and with that, for whom a link is missing.
     fn look_around(&mut self) {
         let generation = self.speaker.generation();
@@ -301,20 +359,33 @@ impl<D: Datalink> Announcing<D> {
         Some(deadline.saturating_sub(now))
     }
 
-    /// Waits for frames and answers them: those that are there on one link, up to a burst.
+    /// Waits for frames and datagrams, and answers frames: those that are there on one link, up to a burst of each.
     /// Links take turns, so that none keeps the others from being heard.
     ///
     /// May be dropped at any time: a frame that was taken was handled.
-    async fn receive(&mut self, clock: fn() -> Duration) -> (LinkIndex, io::Result<()>) {
+    async fn receive(&mut self, clock: fn() -> Duration) -> (LinkIndex, Result<(), Lost>) {
         let Announcing { ports, speaker, metrics, .. } = self;
         let mut buffer = [0; HELLO_FRAME];
         let (link, result) = poll_fn(|context| {
             for (link, port) in ports.in_turn() {
+                let mut datagrams = 0;
+                while datagrams < BURST {
+                    let (length, from) = match port.poll_datagram(context, &mut buffer) {
+                        Poll::Ready(Ok(received)) => received,
+                        Poll::Ready(Err(error)) => return Poll::Ready((link, Err(Lost::Datagrams(error)))),
+                        Poll::Pending => break,
+                    };
+                    datagrams += 1;
+                    if let Err(reason) = speaker.handle_datagram(link, from, &buffer[..length], clock()) {
+                        tracing::trace!(%link, %from, %reason, "datagram ignored");
+                        metrics.ignored(reason);
+                    }
+                }
                 let mut handled = 0;
                 while handled < BURST {
                     let length = match port.poll_receive(context, &mut buffer) {
                         Poll::Ready(Ok(length)) => length,
-                        Poll::Ready(Err(error)) => return Poll::Ready((link, Err(error))),
+                        Poll::Ready(Err(error)) => return Poll::Ready((link, Err(Lost::Frames(error)))),
                         Poll::Pending => break,
                     };
                     handled += 1;
@@ -324,7 +395,7 @@ impl<D: Datalink> Announcing<D> {
                             let sent = port.send(&answer.frame);
                             metrics.requested(answer.address, sent.is_ok());
                             if let Err(error) = sent {
-                                return Poll::Ready((link, Err(error)));
+                                return Poll::Ready((link, Err(Lost::Frames(error))));
                             }
                         }
                         Err(reason) => {
@@ -333,7 +404,7 @@ impl<D: Datalink> Announcing<D> {
                         }
                     }
                 }
-                if handled > 0 {
+                if handled + datagrams > 0 {
                     return Poll::Ready((link, Ok(())));
                 }
             }
@@ -342,6 +413,14 @@ impl<D: Datalink> Announcing<D> {
         .await;
         ports.last = Some(link);
         (link, result)
+    }
+
+    fn lose_datagrams(&mut self, link: LinkIndex, error: &io::Error, now: Duration) {
+        self.metrics.socket_failed(self.name(link));
+        if !is_passing(error) {
+            tracing::info!(interface = self.name(link), %error, "socket for datagrams lost; opening it again");
+            self.ports.close_datagrams(link, now);
+        }
     }
 
     fn handle_received(&mut self, link: LinkIndex, result: io::Result<()>, now: Duration) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use ferrolb_core::announce::{Cover, Link, LinkIndex};
@@ -30,6 +30,20 @@ fn explain(interface: &str, error: &io::Error) -> String {
     }
 }
 
+/// Says in words why datagrams cannot be used, and what to do.
+fn explain_datagrams(interface: &str, udp: u16, error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => format!(
+            "another program has the UDP port {udp} on {interface}, so no hello goes by UDP there: end it, or choose \
+             another port for all speakers by --hello-port; trying again each second"
+        ),
+        _ => format!(
+            "cannot open the UDP port {udp} on {interface}, so no hello goes by UDP there: {error}; trying again each \
+             second"
+        ),
+    }
+}
+
 /// The sockets, one for each link.
 pub(super) struct Ports<D: Datalink> {
     datalink: D,
@@ -39,17 +53,23 @@ pub(super) struct Ports<D: Datalink> {
     open: BTreeMap<LinkIndex, (u64, D::Port)>,
     /// When to try again, and what was said of it last.
     failed: BTreeMap<LinkIndex, (Duration, String)>,
+    /// The port of datagrams, if they are used.
+    udp: Option<u16>,
+    /// Links that have a socket but none for datagrams: when to try again, and what was said of it last.
+    mute: BTreeMap<LinkIndex, (Duration, String)>,
     /// The link that was last heard.
     pub(super) last: Option<LinkIndex>,
 }
 
 impl<D: Datalink> Ports<D> {
-    pub(super) fn new(datalink: D) -> Self {
+    pub(super) fn new(datalink: D, udp: Option<u16>) -> Self {
         Ports {
             datalink,
             cover: Cover::default(),
             open: BTreeMap::new(),
             failed: BTreeMap::new(),
+            udp,
+            mute: BTreeMap::new(),
             last: None,
         }
     }
@@ -72,6 +92,7 @@ impl<D: Datalink> Ports<D> {
             match self.datalink.open(*index, &self.cover) {
                 Ok(port) => {
                     self.open.insert(*index, (link.ups, port));
+                    self.mute.insert(*index, (now, String::new()));
                     if self.failed.remove(index).is_some() {
                         tracing::info!(interface = link.name, "socket opened");
                     }
@@ -84,6 +105,39 @@ impl<D: Datalink> Ports<D> {
                     }
                 }
             }
+        }
+        self.open_datagrams(links, now);
+    }
+
+    /// Opens what is missing for datagrams, where it is time to. Without, frames go on.
+    fn open_datagrams(&mut self, links: &BTreeMap<LinkIndex, Link>, now: Duration) {
+        let Ports { open, mute, udp, .. } = self;
+        let Some(udp) = udp else { return mute.clear() };
+        mute.retain(|index, (again, told)| {
+            let (Some((_, port)), Some(link)) = (open.get_mut(index), links.get(index)) else { return false };
+            if *again > now {
+                return true;
+            }
+            let Err(error) = port.open_datagrams(&link.name, *udp) else {
+                if !told.is_empty() {
+                    tracing::info!(interface = link.name, port = udp, "UDP port opened");
+                }
+                return false;
+            };
+            let text = explain_datagrams(&link.name, *udp, &error);
+            if *told != text {
+                tracing::warn!("{text}");
+            }
+            (*again, *told) = (now + REOPEN, text);
+            true
+        });
+    }
+
+    /// No datagrams on a link any more, until the socket for them is opened again.
+    pub(super) fn close_datagrams(&mut self, link: LinkIndex, now: Duration) {
+        if let Some((_, port)) = self.open.get_mut(&link) {
+            port.close_datagrams();
+            self.mute.insert(link, (now + REOPEN, String::new()));
         }
     }
 
@@ -101,12 +155,18 @@ impl<D: Datalink> Ports<D> {
 
     /// When a socket that is missing is to be tried again.
     pub(super) fn retry(&self) -> Option<Duration> {
-        self.failed.values().map(|(at, _)| *at).min()
+        self.failed.values().chain(self.mute.values()).map(|(at, _)| *at).min()
     }
 
     pub(super) fn send(&self, link: LinkIndex, frame: &[u8]) -> io::Result<()> {
         let (_, port) = self.open.get(&link).ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
         port.send(frame)
+    }
+
+    /// `NotConnected` where there is no socket for datagrams.
+    pub(super) fn send_datagram(&self, link: LinkIndex, to: IpAddr, payload: &[u8]) -> io::Result<()> {
+        let (_, port) = self.open.get(&link).ok_or(io::ErrorKind::NotConnected)?;
+        port.send_datagram(to, payload)
     }
 
     /// Throws away all that was received and not read.

@@ -176,6 +176,7 @@ fn with_loop_that<F: Future<Output = ()>>(conflict_detection: bool, test: impl F
     });
     let parts = Parts {
         datalink: world.network.clone(),
+        hello_port: None,
         news: coming,
         links: links_in,
         report: Report::new(world.metrics.clone(), standings),
@@ -187,6 +188,7 @@ fn with_loop_that<F: Future<Output = ()>>(conflict_detection: bool, test: impl F
             refresh: None,
             stand_in_limit: Duration::from_secs(60),
             conflict_detection,
+            transports: Transports::Ethernet,
         },
         keys: watch::channel(Arc::default()).1,
         unfit: watch::channel(false).1,
@@ -213,7 +215,7 @@ async fn settle() {
 }
 
 fn link(name: &str, ups: u64) -> Link {
-    Link { name: name.into(), mac: NODE, ups, ipv6: true, addresses: [].into() }
+    Link { name: name.into(), mac: NODE, ups, ipv6: true, addresses: [].into(), networks: [].into() }
 }
 
 fn lan() -> Links {

@@ -59,7 +59,8 @@ pub struct World {
     nodes: BTreeMap<String, Node>,
     pools: Read<ferrolb_core::pool::Pool>,
     advertisements: Read<ferrolb_core::advertisement::Advertisement>,
-    unfit: BTreeSet<String>,
+    /// The nodes that have a speaker, and whether that one says that traffic would end there.
+    speakers: BTreeMap<String, bool>,
     listed: BTreeSet<&'static str>,
     /// The problems that were logged.
     told: BTreeSet<String>,
@@ -82,7 +83,7 @@ impl World {
             nodes: BTreeMap::new(),
             pools: Read::new(),
             advertisements: Read::new(),
-            unfit: BTreeSet::new(),
+            speakers: BTreeMap::new(),
             listed: BTreeSet::new(),
             told: BTreeSet::new(),
         }
@@ -165,23 +166,14 @@ impl World {
             let conditions = state.status.iter().flat_map(|status| &status.conditions);
             conditions.into_iter().any(|known| known.type_ == PROXY_CONDITION && known.status == "False")
         };
-        match seen {
-            Seen::Listed(all) => {
-                self.unfit = all.iter().filter(|state| says_unfit(state)).filter_map(node).collect();
-            }
-            Seen::Applied(state) if says_unfit(&state) => self.unfit.extend(node(&state)),
-            Seen::Applied(state) | Seen::Deleted(state) => {
-                if let Some(node) = node(&state) {
-                    self.unfit.remove(&node);
-                }
-            }
-            Seen::Failing => {}
-        }
+        follow(&mut self.speakers, seen, |state| Some((node(&state)?, says_unfit(&state))));
     }
 
     fn set_nodes(&mut self) {
-        let nodes =
-            self.nodes.values().map(|node| Node { unfit: self.unfit.contains(&node.name), ..node.clone() });
+        let nodes = self.nodes.values().map(|node| {
+            let says = self.speakers.get(&node.name);
+            Node { unfit: says == Some(&true), speaker: says.is_some(), ..node.clone() }
+        });
         self.elector.set_nodes(nodes.collect());
     }
 

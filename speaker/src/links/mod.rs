@@ -18,6 +18,7 @@ use ferrolb_core::announce::{Link, LinkIndex};
 use ferrolb_core::wire::Mac;
 use ferrolb_core::wire::hello::MOST_ADDRESSES;
 use futures::{StreamExt, TryStreamExt};
+use ipnet::IpNet;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
@@ -189,11 +190,7 @@ impl Downs {
 /// carrier and running, Ethernet with broadcast and ARP, part of no bond or bridge, and not excluded by name.
 ///
 /// `ups` is the kernel's own count of how often the carrier came.
-fn usable(
-    message: &LinkMessage,
-    excluded: &Excluded,
-    addresses: &BTreeMap<u32, Vec<IpAddr>>,
-) -> Option<(LinkIndex, Link)> {
+fn usable(message: &LinkMessage, excluded: &Excluded, own: &BTreeMap<u32, Own>) -> Option<(LinkIndex, Link)> {
     let flags = message.header.flags;
     let able = flags.contains(UP | LinkFlags::Broadcast)
         && !flags.contains(LinkFlags::Noarp)
@@ -210,26 +207,45 @@ fn usable(
     }
     let mac = mac.filter(|mac| mac.is_station())?;
     let index = message.header.index;
-    let addresses: Box<[IpAddr]> = addresses.get(&index).cloned().unwrap_or_default().into();
+    let Own { addresses, networks } = own.get(&index).cloned().unwrap_or_default();
     // A link-local address says that neighbour discovery takes place there (RFC 4861 section 4).
     let ipv6 = addresses.iter().any(is_link_local);
-    Some((LinkIndex(index), Link { name: name.to_owned(), mac, ups, ipv6, addresses }))
+    let (addresses, networks) = (addresses.into(), networks.into());
+    Some((LinkIndex(index), Link { name: name.to_owned(), mac, ups, ipv6, addresses, networks }))
 }
 
-/// The node's own addresses on each link, at most [`MOST_ADDRESSES`]: one of IPv4, the link-local one of IPv6, then more.
+/// What is the node's own on a link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Own {
+    addresses: Vec<IpAddr>,
+    /// The networks that these are of.
+    networks: Vec<IpNet>,
+}
+
+/// The most networks that are kept of a link.
+const MOST_NETWORKS: usize = 64;
+
+/// The node's own addresses on each link with all their networks; of the addresses at most [`MOST_ADDRESSES`]: one of IPv4, the link-local one of IPv6, then more.
 /// Those that are still being probed or were found taken are nobody's (RFC 4862 section 5.4).
-fn by_link(messages: &[AddressMessage]) -> BTreeMap<u32, Vec<IpAddr>> {
-    let mut links: BTreeMap<u32, Vec<IpAddr>> = BTreeMap::new();
+fn by_link(messages: &[AddressMessage]) -> BTreeMap<u32, Own> {
+    let mut links: BTreeMap<u32, Own> = BTreeMap::new();
     for message in messages {
         let of = |attribute: &AddressAttribute| match attribute {
             AddressAttribute::Address(address) => Some(*address),
             _ => None,
         };
         // On Ethernet the local address and the address are the same.
-        let address = message.attributes.iter().find_map(of);
-        links.entry(message.header.index).or_default().extend(address);
+        let Some(address) = message.attributes.iter().find_map(of) else { continue };
+        let own = links.entry(message.header.index).or_default();
+        own.addresses.push(address);
+        // Behind an address that is a network of its own there is nobody else.
+        let network = IpNet::new(address, message.header.prefix_len).ok().map(|network| network.trunc());
+        own.networks.extend(network.filter(|network| network.prefix_len() < network.max_prefix_len()));
     }
-    for addresses in links.values_mut() {
+    for Own { addresses, networks } in links.values_mut() {
+        networks.sort();
+        networks.dedup();
+        networks.truncate(MOST_NETWORKS);
         addresses.sort_by_key(|address| (address.is_ipv6() && !is_link_local(address), *address));
         addresses.dedup();
         let first = addresses.iter().position(IpAddr::is_ipv4);

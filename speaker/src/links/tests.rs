@@ -22,7 +22,14 @@ fn excluded() -> Excluded {
 
 #[test]
 fn a_usable_link_is_read() {
-    let link = Link { name: "lan".into(), mac: Mac(MAC), ups: 3, ipv6: false, addresses: [].into() };
+    let link = Link {
+        name: "lan".into(),
+        mac: Mac(MAC),
+        ups: 3,
+        ipv6: false,
+        addresses: [].into(),
+        networks: [].into(),
+    };
     assert_eq!(usable(&message(), &excluded(), &BTreeMap::new()), Some((LinkIndex(7), link)));
 }
 
@@ -49,8 +56,28 @@ fn of_a_links_addresses_those_are_told_first_by_which_its_kernel_is_reached() {
         message
     };
     let all = ["fd00::2", "10.0.0.2", "fe80::1", "10.0.0.1", "fd00::1", "10.0.0.1"].map(address);
-    let words: Vec<String> = by_link(&all)[&7].iter().map(ToString::to_string).collect();
+    let words: Vec<String> = by_link(&all)[&7].addresses.iter().map(ToString::to_string).collect();
     assert_eq!(words, ["10.0.0.1", "fe80::1", "10.0.0.2", "fd00::1"]);
+}
+
+#[test]
+fn the_networks_of_a_link_are_those_of_all_its_addresses() {
+    let address = |(text, length): (&str, u8)| {
+        let mut message = AddressMessage::default();
+        (message.header.index, message.header.prefix_len) = (7, length);
+        message.attributes = vec![AddressAttribute::Address(text.parse().unwrap())];
+        message
+    };
+    let all = [("10.0.1.2", 23), ("10.0.0.3", 23), ("10.9.9.9", 32), ("fd00::7", 64), ("fd00::8", 128)]
+        .map(address);
+    let found = by_link(&all);
+    let (_, link) = usable(&message(), &excluded(), &found).unwrap();
+    assert_eq!(*link.networks, ["10.0.0.0/23", "fd00::/64"].map(|network| network.parse().unwrap()));
+    for (address, reached) in
+        [("10.0.1.200", true), ("10.0.2.1", false), ("10.9.9.9", false), ("fd00::9", true)]
+    {
+        assert_eq!(link.reaches(address.parse().unwrap()), reached, "{address}");
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ const IPV6_NEXT_HEADER: u32 = 20;
 const IPV6_SOURCE: u32 = 22;
 const ICMPV6_TYPE: u32 = 54;
 const NDP_TARGET: u32 = 62;
+const UDP_HEADER: u32 = 8;
 
 const ARP_REPLY: u32 = 2;
 const ICMPV6: u32 = 58;
@@ -86,6 +87,14 @@ pub fn hello() -> Vec<sock_filter> {
     let mut program = prologue(libc::PACKET_MULTICAST, i32::from(ferrolb_core::wire::hello::ETHERTYPE));
     program.push(give(HELLO_FRAME as u32));
     program
+}
+
+/// The filter of the socket for datagrams, which sees them from their UDP header on: those that begin as a hello does, of the
+/// version that is read.
+pub fn datagram() -> Vec<sock_filter> {
+    let [a, b, c] = ferrolb_core::wire::hello::MAGIC;
+    let begin = u32::from_be_bytes([a, b, c, ferrolb_core::wire::hello::VERSION]);
+    vec![load(libc::BPF_W, UDP_HEADER), jump(libc::BPF_JEQ, begin, 1, 0), give(0), give(u32::MAX)]
 }
 
 /// Passes a frame to this station alone whose kind, as `kind` loads it, is this.

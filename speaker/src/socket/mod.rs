@@ -4,7 +4,8 @@
 //!  Datalink::open ──► LinkSocket ─┬─ PacketSocket  hellos: ethertype 0x88b5, looked at first
 //!                                 ├─ PacketSocket  ARP: ethertype 0x0806
 //!                                 ├─ PacketSocket  NDP: ethertype 0x86dd, while any pool has IPv6 addresses
-//!                                 └─ Groups        the solicited-node groups that were joined
+//!                                 ├─ Groups        the solicited-node groups that were joined
+//!                                 └─ DatagramSocket  hellos by UDP, if they are used
 //! ```
 //!
 //! What is not ours never reaches this program: each socket is bound to one ethertype and has a filter in the kernel
@@ -13,18 +14,20 @@
 //!
 //! Needs `CAP_NET_RAW` and nothing else: no promiscuous mode, no address on the link.
 
+mod datagram;
 pub mod filter;
 mod groups;
 mod packet;
 
 use std::cell::Cell;
 use std::io;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::task::{Context, Poll};
 
 use ferrolb_core::announce::{Cover, LinkIndex};
 use ferrolb_core::wire::hello;
 
+use datagram::DatagramSocket;
 use groups::Groups;
 use packet::PacketSocket;
 
@@ -66,6 +69,38 @@ pub trait Port {
 
     /// No longer listens to it.
     fn leave(&mut self, group: Ipv6Addr);
+
+    /// From now on, datagrams for this port are received and sent on the link, which has this name; what had been opened for them
+    /// before is closed first.
+    ///
+    /// # Errors
+    /// What the kernel reports: `EADDRINUSE` where another program has the port, for example.
+    fn open_datagrams(&mut self, _name: &str, _port: u16) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// From now on, none are.
+    fn close_datagrams(&mut self) {}
+
+    /// Reads one datagram into `buffer`: its length, and where it came from.
+    ///
+    /// # Errors
+    /// What the kernel reports.
+    fn poll_datagram(
+        &self,
+        _context: &mut Context<'_>,
+        _buffer: &mut [u8],
+    ) -> Poll<io::Result<(usize, IpAddr)>> {
+        Poll::Pending
+    }
+
+    /// Sends a datagram to a node on the link, without waiting.
+    ///
+    /// # Errors
+    /// What the kernel reports, and `NotConnected` where none are open.
+    fn send_datagram(&self, _to: IpAddr, _payload: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
 }
 
 /// Opens ports: the real network, or a test's.
@@ -101,6 +136,8 @@ pub struct LinkSocket {
     /// Only while it is needed: it sees all IPv6 traffic of the node go past its filter.
     ndp: Option<PacketSocket>,
     groups: Groups,
+    /// Only while it is asked for.
+    datagrams: Option<DatagramSocket>,
     /// Whether NDP is looked at first: they take turns, so that neither keeps the other from being heard.
     ndp_first: Cell<bool>,
 }
@@ -115,6 +152,7 @@ impl LinkSocket {
             arp: PacketSocket::open(link, libc::ETH_P_ARP, &filter::arp(&cover.v4))?,
             ndp: ndp(link, cover)?,
             groups: Groups::new(link),
+            datagrams: None,
             ndp_first: Cell::new(false),
         })
     }
@@ -155,6 +193,7 @@ impl Port for LinkSocket {
         self.hello.drain();
         self.arp.drain();
         self.ndp.iter().for_each(PacketSocket::drain);
+        self.datagrams.iter().for_each(DatagramSocket::drain);
     }
 
     fn narrow(&mut self, cover: &Cover) -> io::Result<()> {
@@ -176,5 +215,28 @@ impl Port for LinkSocket {
     fn leave(&mut self, group: Ipv6Addr) {
         self.groups.leave(group);
         self.arp.drop_membership(self.link, ferrolb_core::wire::ndp::group_mac(group));
+    }
+
+    fn open_datagrams(&mut self, name: &str, port: u16) -> io::Result<()> {
+        self.datagrams = None;
+        self.datagrams = Some(DatagramSocket::open(self.link, name, port)?);
+        Ok(())
+    }
+
+    fn close_datagrams(&mut self) {
+        self.datagrams = None;
+    }
+
+    fn poll_datagram(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<(usize, IpAddr)>> {
+        self.datagrams.as_ref().map_or(Poll::Pending, |socket| socket.poll_receive(context, buffer))
+    }
+
+    fn send_datagram(&self, to: IpAddr, payload: &[u8]) -> io::Result<()> {
+        let socket = self.datagrams.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        socket.send(to, payload)
     }
 }

@@ -107,7 +107,7 @@ impl PacketSocket {
 
 /// More frames than the kernel keeps for a socket by default (`net.core.rmem_default`, 208 KiB; a frame takes 768 bytes or
 /// more of it).
-const MOST_WAITING: usize = 4096;
+pub(super) const MOST_WAITING: usize = 4096;
 
 /// The filter in the socket's own words.
 fn program(filter: &[libc::sock_filter]) -> Vec<SockFilter> {

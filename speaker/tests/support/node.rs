@@ -9,7 +9,7 @@ use ferrolb_core::announce::{Cover, LinkIndex};
 use ferrolb_core::election::{Change, Contest, Holder as Service, Roster};
 use ferrolb_core::peers::Timing;
 use ferrolb_core::service::ServiceKey;
-use ferrolb_core::speaker::Config;
+use ferrolb_core::speaker::{Config, Transports};
 use ferrolb_core::wire::Mac;
 use ferrolb_core::wire::arp::{Host, Operation, Packet, announcement};
 use ferrolb_runtime::Readiness;
@@ -156,6 +156,7 @@ pub(crate) async fn node(
         links::follow(DEFAULT_EXCLUDED.parse().unwrap(), found, metrics.clone(), shutdown.clone());
     let announcing = announcing::run(Parts {
         datalink: PacketSockets,
+        hello_port: None,
         news: coming,
         links,
         report: Report::new(metrics.clone(), standings),
@@ -167,6 +168,7 @@ pub(crate) async fn node(
             refresh: None,
             stand_in_limit: Duration::from_secs(60),
             conflict_detection: false,
+            transports: Transports::Ethernet,
         },
         keys: watch::channel(Arc::default()).1,
         unfit: watch::channel(false).1,

@@ -6,6 +6,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod datagrams;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
@@ -83,7 +85,12 @@ fn data_flows_through_the_address_during_a_rolling_update() {
     });
 }
 
-fn on_stage(name: &str, number: u8, pods: Pods, test: impl AsyncFnOnce(&Stage) -> Result<(), LabError>) {
+pub(crate) fn on_stage(
+    name: &str,
+    number: u8,
+    pods: Pods,
+    test: impl AsyncFnOnce(&Stage) -> Result<(), LabError>,
+) {
     let name = format!("failover-{}", name.replace('+', "-"));
     in_cluster(&name, async |scene| {
         let address = IpAddr::V4(Ipv4Addr::new(10, 10, 0, FIRST + number));

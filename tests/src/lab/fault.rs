@@ -98,6 +98,15 @@ impl Drops {
         Self::begin(lab, tables.collect())
     }
 
+    /// Drops the frames by which speakers hear each other in `network`, at the switch, as one does that does not know their
+    /// ethertype. All else gets through.
+    ///
+    /// # Errors
+    /// When nft refuses.
+    pub fn hellos(lab: &Lab, network: Network) -> Result<Self, LabError> {
+        Self::begin(lab, lab.config.node_names().iter().map(|node| hellos(network, node)).collect())
+    }
+
     /// Drops what these nodes send to the API server. Watches then end when their programs notice.
     ///
     /// # Errors
@@ -166,6 +175,17 @@ fn frames(network: Network, node: &str, way: Way, thousandths: u32) -> Table {
     Table { host: host.to_owned(), family, name, script }
 }
 
+fn hellos(network: Network, node: &str) -> Table {
+    let name = format!("ferrolb_hellos_{node}");
+    let port = network.port(node);
+    let ethertype = ferrolb_core::wire::hello::ETHERTYPE;
+    let script = format!(
+        "table bridge {name} {{\nchain drops {{\ntype filter hook forward priority 0; policy accept;\n\
+         oifname \"{port}\" ether type {ethertype:#06x} counter drop\n}}\n}}\n"
+    );
+    Table { host: "sw".to_owned(), family: "bridge", name, script }
+}
+
 fn api(node: &str) -> Table {
     let name = format!("ferrolb_api_{node}");
     let port = Network::Mgmt.port(node);
@@ -214,6 +234,11 @@ mod tests {
         assert_eq!((into.host.as_str(), into.family), ("sw", "bridge"));
         assert!(into.script.contains("oifname \"node2-lan\" numgen random mod 1000 < 50"), "{}", into.script);
         assert_ne!(out.name, into.name);
+        assert!(
+            hellos(Network::Lan, "node1")
+                .script
+                .contains("oifname \"node1-lan\" ether type 0x88b5 counter drop")
+        );
         assert!(api("node3").script.contains("iifname \"node3-mgmt\" tcp dport 6443"));
     }
 }

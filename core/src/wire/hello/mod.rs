@@ -69,7 +69,8 @@ pub const LONGEST_NODE: usize = 253;
 /// See [`LONGEST_NODE`].
 pub const LONGEST_INTERFACE: usize = 15;
 
-const MAGIC: [u8; 3] = *b"FLB";
+/// What each payload begins with.
+pub const MAGIC: [u8; 3] = *b"FLB";
 const HEADER_LEN: usize = 32;
 const TAG_LEN: usize = 32;
 /// Type and length in front of each field.

@@ -148,3 +148,21 @@ fn a_broken_object_is_set_aside_alone_and_named() {
     assert_eq!(world.configuration().live_nodes, ["n1".to_owned()].into());
     assert!(world.cover().contains("10.0.0.77".parse().unwrap()));
 }
+
+#[test]
+fn a_node_has_a_speaker_while_that_ones_state_is_there() {
+    let mut world = world();
+    let speakers = |world: &mut World| {
+        world.update();
+        let with = |member: &ferrolb_core::election::Member| member.speaker.then(|| member.name.to_string());
+        world.roster().iter().filter_map(|(_, member)| with(member)).collect::<Vec<_>>()
+    };
+    assert_eq!(speakers(&mut world), [] as [&str; 0]);
+    world.handle(Input::States(Seen::Listed(vec![state("n1", "True")])));
+    assert_eq!(speakers(&mut world), ["n1"]);
+    let unfit = |world: &World| world.roster().iter().any(|(_, member)| member.unfit);
+    world.handle(Input::States(Seen::Applied(state("n1", "False"))));
+    assert!(speakers(&mut world) == ["n1"] && unfit(&world));
+    world.handle(Input::States(Seen::Deleted(state("n1", "False"))));
+    assert!(speakers(&mut world).is_empty() && !unfit(&world));
+}

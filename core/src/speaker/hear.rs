@@ -1,0 +1,112 @@
+//! What comes in: frames, and datagrams.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::announce::{Answer, Frame, Ignored, LinkIndex};
+use crate::peers::Transport;
+use crate::wire::hello::{Body, GROUP, Message, parse_frame, parse_payload};
+use crate::wire::{is_hello, ndp};
+
+use super::{Speaker, Transports};
+
+impl Speaker {
+    /// Takes a frame received on `link`; `Ok` with what to send back, at once, on the same link, if anything.
+    ///
+    /// Steps, in the order of the lines below:
+    /// 1. after a pause, what waits is out of date;
+    /// 2. a hello is for the peers of that link;
+    /// 3. the kernel of a node that was asked whether it is there answers;
+    /// 4. in a pause nothing is answered;
+    /// 5. what it says of other hosts is remembered;
+    /// 6. the rest is the announcer's.
+    ///
+    /// # Errors
+    /// [`Ignored`] says why nothing came of it.
+    pub fn handle_frame(
+        &mut self,
+        link: LinkIndex,
+        frame: &[u8],
+        now: Duration,
+    ) -> Result<Option<Answer>, Ignored> {
+        self.look_for_pause(now);
+        if self.pause.as_ref().is_some_and(|pause| !pause.drained) {
+            return Err(Ignored::OutOfDate);
+        }
+        if is_hello(frame) {
+            let received = parse_frame(frame, &self.keys).map_err(Ignored::RefusedHello)?;
+            let segment = self.links.get(&link).ok_or(Ignored::UnknownLink)?;
+            if received.destination != GROUP && received.destination != segment.link.mac {
+                return Err(Ignored::NotForUs);
+            }
+            self.hear(link, &received.message, Transport::Ethernet, now);
+            return Ok(None);
+        }
+        let frame = Frame::parse(frame)?;
+        self.hear_kernel(link, &frame, now);
+        if self.pause.is_some() {
+            return Err(Ignored::OutOfDate);
+        }
+        self.hear_others(link, &frame, now);
+        self.announcer.answer(link, &frame).map(Some)
+    }
+
+    /// Takes a datagram that came from the address `from` and arrived on `link`.
+    ///
+    /// Steps, in the order of the lines below:
+    /// 1. after a pause, what waits is out of date;
+    /// 2. it counts on the link where it arrived, if it came from there: a datagram that a router passed on says nothing about
+    ///    who shares the link;
+    /// 3. it is read and heard like a frame.
+    ///
+    /// # Errors
+    /// [`Ignored`] says why nothing came of it.
+    pub fn handle_datagram(
+        &mut self,
+        link: LinkIndex,
+        from: IpAddr,
+        payload: &[u8],
+        now: Duration,
+    ) -> Result<(), Ignored> {
+        self.look_for_pause(now);
+        if self.pause.as_ref().is_some_and(|pause| !pause.drained) {
+            return Err(Ignored::OutOfDate);
+        }
+        let segment = self.links.get(&link).ok_or(Ignored::UnknownLink)?;
+        // What this node's own kernel brought did not go over the link, whatever socket it came to.
+        let own = segment.link.addresses.contains(&from);
+        if self.config.transports == Transports::Ethernet || own || !segment.link.reaches(from) {
+            return Err(Ignored::NotOnLink);
+        }
+        let message = parse_payload(payload, &self.keys).map_err(Ignored::RefusedHello)?;
+        self.hear(link, &message, Transport::Udp, now);
+        Ok(())
+    }
+
+    /// Takes what another speaker says, and does what follows.
+    fn hear(&mut self, link: LinkIndex, message: &Message, by: Transport, now: Duration) {
+        let Some(segment) = self.links.get_mut(&link) else { return };
+        segment.peers.hear(message, by, now);
+        if message.body == (Body::Want { of_epoch: self.config.epoch }) {
+            self.tell_claims(link, now);
+        }
+        self.follow(link, now);
+        self.look_for_end_of_pause(now);
+    }
+
+    /// A kernel's answer to a question for one of its own addresses.
+    fn hear_kernel(&mut self, link: LinkIndex, frame: &Frame, now: Duration) {
+        let told = match frame {
+            Frame::Arp(packet) => packet.answered().map(|(host, _)| (IpAddr::V4(host.ip), host.mac)),
+            Frame::Ndp(ndp::Message::Advertisement(told)) => {
+                told.answered().map(|(address, mac, _)| (IpAddr::V6(address), mac))
+            }
+            Frame::Ndp(_) => None,
+        };
+        if let Some((address, mac)) = told
+            && let Some(segment) = self.links.get_mut(&link)
+        {
+            segment.peers.kernel(mac, address, now);
+        }
+    }
+}
