@@ -32,7 +32,8 @@ pub(super) struct Outcome {
 /// What to do where we are elected and somebody else, who is there, claims the address too.
 ///
 /// Steps, in the order of the lines below:
-/// 1. nobody else does: no dispute;
+/// 1. nobody else does whom we hear: no dispute. Of one that only others hear we would not know that it gave up, and two
+///    would give way to each other's old claims;
 /// 2. of two of whom one knows what the API server says now and the other does not, the first is right;
 /// 3. we are elected, so the other one will hear our claim, find the same and stop. Both answer for that moment;
 /// 4. where it has not stopped after ten intervals, it will not: the hash of node and address decides, that both know;

@@ -18,6 +18,8 @@ pub(super) struct Runner {
     ipv6: bool,
     /// Whether it does not know what the API server says now.
     pub(super) stale: bool,
+    /// Whether it counts only because others hear it: what it says now does not come here.
+    silent: bool,
 }
 
 /// Our own station.
@@ -64,6 +66,7 @@ impl Field {
                 mac: me.mac,
                 ipv6: me.ipv6,
                 stale: me.stale,
+                silent: false,
             });
         }
         for (station, standing) in peers.standings() {
@@ -78,6 +81,7 @@ impl Field {
                 mac: peer.mac,
                 ipv6: peer.addresses.iter().any(IpAddr::is_ipv6),
                 stale: peer.stale,
+                silent: peer.silent,
             });
         }
         nodes.values_mut().for_each(|runners| runners.sort_by(|a, b| a.interface.cmp(&b.interface)));
@@ -161,9 +165,9 @@ impl Field {
 }
 
 impl Runner {
-    /// Whether it can own anything now: its claims count in a dispute.
+    /// Whether its claims count in a dispute: it can own anything now, and its word that it gave up would come here.
     pub(super) fn is_there(&self) -> bool {
-        self.standing != Standing::Away
+        self.standing != Standing::Away && !self.silent
     }
 }
 

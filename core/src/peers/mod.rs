@@ -326,6 +326,7 @@ impl Peers {
         for (station, peer) in &mut self.peers {
             let interval = peer.interval;
             let doubt = peer.heard + timing.doubt(interval);
+            peer.silent = peer.heard + timing.silence(interval) <= now;
             if peer.state == State::Away && peer.away.is_none() && !peer.listed.is_zero() {
                 (peer.away, peer.kernel) = (Some(now), now);
             }
@@ -339,7 +340,7 @@ impl Peers {
                         kernel.map(|address| Event::Send(*station, peer.mac, Question::Kernel(*address))),
                     );
                 }
-                if peer.heard + timing.silence(interval) <= now {
+                if peer.silent {
                     // What the kernel answered since it was asked counts; what it said before does not.
                     if peer.kernel >= doubt && peer.known.count > 0 {
                         peer.away = Some(now);
