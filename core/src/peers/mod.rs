@@ -462,7 +462,8 @@ impl Peers {
             // Something that is due and was not done is looked at once more in an interval.
             next.unwrap_or(now + timing.interval)
         };
-        self.peers.values().map(of).min()
+        let unheard = self.unheard.map(|since| since + timing.listening()).filter(|at| *at > now);
+        self.peers.values().map(of).chain(unheard).min()
     }
 
     /// What follows, in order.
