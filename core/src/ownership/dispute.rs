@@ -20,6 +20,11 @@ const GRACE: u32 = 10;
 /// by then are found to be out of date, as each speaker asks the API server as often.
 const REST: u32 = 50;
 
+/// A dispute that has gone on for so long begins anew.
+pub(super) fn whole(timing: &Timing) -> Duration {
+    timing.interval * (GRACE + REST)
+}
+
 /// What is to be done about another claim.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
@@ -63,7 +68,7 @@ pub(super) fn decide(
         return Outcome { defer_to: Some(*station), again: None };
     }
     let mut since = *spot.dispute.get_or_insert(now);
-    if since + timing.interval * (GRACE + REST) <= now {
+    if since + whole(timing) <= now {
         since = now;
         spot.dispute = Some(now);
     }

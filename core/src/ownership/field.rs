@@ -9,7 +9,7 @@ use crate::wire::Mac;
 use crate::wire::hello::{StationId, Voice};
 
 /// One station that stands for election: ours, or a peer's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Runner {
     interface: Box<str>,
     pub(super) station: StationId,
@@ -23,7 +23,7 @@ pub(super) struct Runner {
 }
 
 /// Our own station.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Me {
     pub(super) node: Box<str>,
     pub(super) interface: Box<str>,
@@ -35,7 +35,7 @@ pub(super) struct Me {
 }
 
 /// All of them, by node, and by interface.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Field {
     nodes: BTreeMap<NodeId, Vec<Runner>>,
     /// Ours, where it is the API alone that decides.

@@ -14,6 +14,7 @@
 //! Silence is not yet absence. In the last interval the silent peer is asked, and so is the kernel of its node. A
 //! speaker that is gone from a node that lives is *away*; only when the kernel is silent too, the node is gone.
 
+mod outline;
 mod peer;
 mod timing;
 
