@@ -16,7 +16,7 @@ help:
 	@echo 'make crds       crds/*.yaml anew from the Rust types'
 	@echo 'make figures    latency, memory and sizes, measured in the cluster'
 	@echo 'make soak       two controllers, and clusters of speakers, in simulations with faults, for millions of'
-	@echo '                steps (SEEDS=20000)'
+	@echo '                steps (SEEDS=20000); and all that two things that happen can lead to (ACTS=2)'
 	@echo 'make bench      what one allocation, one plan and one hello cost, without a cluster'
 	@echo 'make bench-allocation'
 	@echo '                the controller with 10,000 Services, measured (SERVICES=N ROUNDS=N)'
@@ -91,6 +91,8 @@ soak: toolchain
 	  --ignored --nocapture simulation::soak
 	FERROLB_SEEDS=$${SEEDS:-20000} cargo test --locked -p ferrolb-core --test simulation --profile bench -- \
 	  --ignored --nocapture weather::soak
+	FERROLB_ACTS=$${ACTS:-2} cargo test --locked -p ferrolb-core --test model --profile bench -- \
+	  --ignored --nocapture --test-threads 1
 
 toolchain:
 	@case "$$(rustc --version)" in 'rustc $(RUST).'*) ;; *) \

@@ -30,6 +30,7 @@ pub mod election;
 pub mod hello_key;
 pub mod lease;
 pub mod net;
+pub mod outline;
 pub mod ownership;
 pub mod peers;
 pub mod pool;

@@ -55,7 +55,7 @@ impl fmt::Display for LinkIndex {
 }
 
 /// A link that can be announced on: up, with carrier, Ethernet, and not left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Link {
     /// The name, for `L2Advertisement.spec.interfaces`.
     pub name: String,
@@ -197,7 +197,7 @@ impl Frame {
 type Addresses = HashMap<IpAddr, Speak, BuildHasherDefault<DefaultHasher>>;
 
 /// A link, and what is answered for on it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct LinkState {
     link: Link,
     addresses: Addresses,
@@ -206,7 +206,7 @@ struct LinkState {
 }
 
 /// Decides what this node sends. One for the whole node.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Announcer {
     links: BTreeMap<LinkIndex, LinkState>,
     schedule: Schedule,

@@ -20,7 +20,7 @@ pub const NDP_ROUNDS: u8 = 3;
 
 /// The announcements under way: for each address on each link, how many rounds are left and when the next
 /// is due.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Schedule {
     /// How long after the last round there is one more, again and again.
     refresh: Option<Duration>,

@@ -34,7 +34,7 @@ impl BuildHasher for Seeded {
 }
 
 /// One who asked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Client {
     pub(super) ip: IpAddr,
     pub(super) mac: Mac,
@@ -65,7 +65,7 @@ impl Client {
 
 /// A list through the clients in the order of time, and an index into it; both grow with the clients, and no
 /// further.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Clients {
     most: usize,
     /// For questions only: its order means nothing.

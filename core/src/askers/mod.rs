@@ -124,7 +124,7 @@ struct Pending {
 type Key = (LinkIndex, IpAddr, IpAddr);
 
 /// Who asked, on one link, and whom else to ask.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct LinkState {
     clients: Clients,
     gateways: Vec<IpAddr>,
@@ -133,7 +133,7 @@ struct LinkState {
 }
 
 /// Who asked for which address, and the questions back that are under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Askers {
     seed: u64,
     lately: Duration,

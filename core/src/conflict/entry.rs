@@ -45,7 +45,7 @@ pub(super) enum Step {
     Over,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Stage {
     /// Not announced: we ask whether anybody has it.
     Probing { sent: u8, next: Duration },
@@ -56,7 +56,7 @@ enum Stage {
 }
 
 /// What is known of a foreign host that has the address.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Conflict {
     mac: Mac,
     seen: Duration,
@@ -69,7 +69,7 @@ struct Conflict {
 }
 
 /// One address on one link.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     stage: Stage,
     /// How often it was probed for; for the jitter only.

@@ -155,7 +155,7 @@ pub struct Counts {
 type Key = (LinkIndex, IpAddr);
 
 /// What is known of other hosts that use this node's addresses.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Conflicts {
     enabled: bool,
     seed: u64,

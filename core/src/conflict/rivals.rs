@@ -17,7 +17,7 @@ pub const RIVAL_BURST: usize = 100;
 pub const RIVAL_WINDOW: Duration = Duration::from_secs(1);
 
 /// The announcements against rivals that are to be sent, and the last ones that were.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Rivals {
     /// From when on each may be sent, as far as its own address is concerned. Ordered by that, so that under a lasting
     /// flood each address has its turn.

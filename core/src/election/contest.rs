@@ -13,7 +13,7 @@ use super::{Holder, Interfaces, Node, interfaces, order};
 pub struct NodeId(pub u16);
 
 /// What the API says of a node itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     /// `metadata.name`.
     pub name: Arc<str>,
@@ -28,7 +28,7 @@ pub struct Member {
 }
 
 /// The nodes by their numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Roster {
     ids: BTreeMap<Arc<str>, NodeId>,
     members: BTreeMap<NodeId, Member>,
@@ -92,7 +92,7 @@ impl Roster {
 }
 
 /// The links on which each of the nodes may announce.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Places {
     /// The same names for all.
     Alike(Interfaces),
@@ -101,7 +101,7 @@ enum Places {
 }
 
 /// Who may answer for an address, by the API alone; there is at least one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Contest {
     order: Box<[NodeId]>,
     places: Places,

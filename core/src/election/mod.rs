@@ -44,7 +44,7 @@ pub use node::{Endpoints, Node};
 pub use outcome::{Announcement, Candidate, Holder, Outcome, Owner, Snapshot, decide};
 
 /// The links on which an address is announced.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Interfaces {
     /// All links that the speaker uses at all.
     All,

@@ -64,7 +64,7 @@ pub struct Announcement {
 }
 
 /// A Service that has an address.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Holder {
     /// Its name.
     pub key: Arc<ServiceKey>,

@@ -20,6 +20,11 @@ const GRACE: u32 = 10;
 /// by then are found to be out of date, as each speaker asks the API server as often.
 const REST: u32 = 50;
 
+/// A dispute that has gone on for so long begins anew.
+pub(super) fn whole(timing: &Timing) -> Duration {
+    timing.interval * (GRACE + REST)
+}
+
 /// What is to be done about another claim.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
@@ -32,7 +37,8 @@ pub(super) struct Outcome {
 /// What to do where we are elected and somebody else, who is there, claims the address too.
 ///
 /// Steps, in the order of the lines below:
-/// 1. nobody else does: no dispute;
+/// 1. nobody else does whom we hear: no dispute. Of one that only others hear we would not know that it gave up, and two
+///    would give way to each other's old claims;
 /// 2. of two of whom one knows what the API server says now and the other does not, the first is right;
 /// 3. we are elected, so the other one will hear our claim, find the same and stop. Both answer for that moment;
 /// 4. where it has not stopped after ten intervals, it will not: the hash of node and address decides, that both know;
@@ -62,7 +68,7 @@ pub(super) fn decide(
         return Outcome { defer_to: Some(*station), again: None };
     }
     let mut since = *spot.dispute.get_or_insert(now);
-    if since + timing.interval * (GRACE + REST) <= now {
+    if since + whole(timing) <= now {
         since = now;
         spot.dispute = Some(now);
     }

@@ -9,7 +9,7 @@ use crate::wire::Mac;
 use crate::wire::hello::{StationId, Voice};
 
 /// One station that stands for election: ours, or a peer's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Runner {
     interface: Box<str>,
     pub(super) station: StationId,
@@ -18,10 +18,12 @@ pub(super) struct Runner {
     ipv6: bool,
     /// Whether it does not know what the API server says now.
     pub(super) stale: bool,
+    /// Whether it counts only because others hear it: what it says now does not come here.
+    silent: bool,
 }
 
 /// Our own station.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Me {
     pub(super) node: Box<str>,
     pub(super) interface: Box<str>,
@@ -33,7 +35,7 @@ pub(super) struct Me {
 }
 
 /// All of them, by node, and by interface.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Field {
     nodes: BTreeMap<NodeId, Vec<Runner>>,
     /// Ours, where it is the API alone that decides.
@@ -64,6 +66,7 @@ impl Field {
                 mac: me.mac,
                 ipv6: me.ipv6,
                 stale: me.stale,
+                silent: false,
             });
         }
         for (station, standing) in peers.standings() {
@@ -78,6 +81,7 @@ impl Field {
                 mac: peer.mac,
                 ipv6: peer.addresses.iter().any(IpAddr::is_ipv6),
                 stale: peer.stale,
+                silent: peer.silent,
             });
         }
         nodes.values_mut().for_each(|runners| runners.sort_by(|a, b| a.interface.cmp(&b.interface)));
@@ -161,9 +165,9 @@ impl Field {
 }
 
 impl Runner {
-    /// Whether it can own anything now: its claims count in a dispute.
+    /// Whether its claims count in a dispute: it can own anything now, and its word that it gave up would come here.
     pub(super) fn is_there(&self) -> bool {
-        self.standing != Standing::Away
+        self.standing != Standing::Away && !self.silent
     }
 }
 

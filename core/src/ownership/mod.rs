@@ -13,6 +13,7 @@
 
 mod dispute;
 mod field;
+mod outline;
 mod phase;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -15,7 +15,7 @@ use crate::wire::hello::{StationId, Voice};
 ///    │ └──────────────────────────────────────── Silent ◄──────┘
 ///    └──────► StandIn ───┘   the absent one claims again ─► Silent
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// Not at all.
     #[default]

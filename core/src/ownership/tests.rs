@@ -59,6 +59,11 @@ impl Desk {
     }
 
     fn hear(&mut self, n: usize, state: State, stale: bool, now: Duration) {
+        self.hear_of(n, &[self.me], state, stale, now);
+    }
+
+    /// Station `n` says whom it hears mutually.
+    fn hear_of(&mut self, n: usize, of: &[usize], state: State, stale: bool, now: Duration) {
         let hello = Hello {
             interval: K.interval,
             misses: 3,
@@ -70,7 +75,7 @@ impl Desk {
             claims: Digest::default(),
             slice: 0,
             slices: 1,
-            peers: vec![Heard::new(id(self.me), 1, true)],
+            peers: of.iter().map(|n| Heard::new(id(*n), 1, true)).collect(),
         };
         let sender = Sender {
             node: format!("node{n}"),
@@ -202,6 +207,25 @@ fn a_dispute_ends_by_the_hash_and_is_tried_again() {
     assert_eq!(desk.phase(), Phase::Silent);
     desk.tick(ms(6100));
     assert_eq!(desk.phase(), Phase::Owner);
+}
+
+/// Its word that it gave up would not come here: two who wait for each other's old claims would leave nobody.
+#[test]
+fn who_is_heard_by_others_only_wins_no_dispute() {
+    let mut desk = among(0, &[0, 1, 2]);
+    desk.claim(1, Voice::Own, ms(10));
+    desk.stand(Standing::Fit, true, ms(20));
+    assert_eq!(desk.phase(), Phase::Silent, "who is out of date gives way");
+    for at in [100, 200, 300, 400] {
+        desk.hear_of(2, &[0, 1], State::Active, false, ms(at));
+        desk.peers.tick(ms(at));
+        desk.stand(Standing::Fit, true, ms(at));
+    }
+    assert!(desk.peers.standings().contains_key(&id(1)), "it counts, as it is heard by one who does");
+    assert_eq!(desk.phase(), Phase::Owner);
+    desk.hear(1, State::Active, false, ms(450));
+    desk.stand(Standing::Fit, true, ms(450));
+    assert_eq!(desk.phase(), Phase::Silent, "it is heard again, and its claims with it");
 }
 
 fn precedence_of(n: usize) -> [u8; 32] {

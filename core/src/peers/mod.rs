@@ -14,6 +14,7 @@
 //! Silence is not yet absence. In the last interval the silent peer is asked, and so is the kernel of its node. A
 //! speaker that is gone from a node that lives is *away*; only when the kernel is silent too, the node is gone.
 
+mod outline;
 mod peer;
 mod timing;
 mod ways;
@@ -350,6 +351,7 @@ impl Peers {
         for (station, peer) in &mut self.peers {
             let interval = peer.interval;
             let doubt = peer.heard + timing.doubt(interval);
+            peer.silent = peer.heard + timing.silence(interval) <= now;
             if peer.state == State::Away && peer.away.is_none() && !peer.listed.is_zero() {
                 (peer.away, peer.kernel) = (Some(now), now);
             }
@@ -363,7 +365,7 @@ impl Peers {
                         kernel.map(|address| Event::Send(*station, peer.mac, Question::Kernel(*address))),
                     );
                 }
-                if peer.heard + timing.silence(interval) <= now {
+                if peer.silent {
                     // What the kernel answered since it was asked counts; what it said before does not.
                     if peer.kernel >= doubt && peer.known.count > 0 {
                         peer.away = Some(now);
@@ -485,7 +487,8 @@ impl Peers {
             // Something that is due and was not done is looked at once more in an interval.
             next.unwrap_or(now + timing.interval)
         };
-        self.peers.values().map(of).min()
+        let unheard = self.unheard.map(|since| since + timing.listening()).filter(|at| *at > now);
+        self.peers.values().map(of).chain(unheard).min()
     }
 
     /// What follows, in order.

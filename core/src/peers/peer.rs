@@ -43,6 +43,9 @@ pub struct Peer {
     pub(super) interval: Duration,
     /// When it was heard last.
     pub(super) heard: Duration,
+    /// Whether it fell silent here, so that what is known of its claims is of before; it may count all the same, as others
+    /// still hear it.
+    pub(crate) silent: bool,
     /// What its clock and ours showed when they were last compared.
     pub(super) clocks: (Duration, Duration),
     /// When its last hello was heard.
@@ -109,6 +112,7 @@ impl Peer {
             retired: VecDeque::new(),
             interval: Duration::from_millis(100),
             heard: now,
+            silent: false,
             clocks: (Duration::ZERO, now),
             greeted: now,
             listed: Duration::ZERO,

@@ -35,8 +35,8 @@ pub(super) struct Pause {
     /// It goes on at the latest then.
     pub(super) until: Duration,
     /// Who is to be heard first.
-    awaited: BTreeSet<(LinkIndex, StationId)>,
-    since: Duration,
+    pub(super) awaited: BTreeSet<(LinkIndex, StationId)>,
+    pub(super) since: Duration,
     /// Whether what had been received before was thrown away.
     pub(super) drained: bool,
 }

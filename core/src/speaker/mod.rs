@@ -22,6 +22,7 @@ mod hello;
 mod life;
 mod links;
 mod others;
+mod outline;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -176,7 +177,7 @@ struct Segment {
 }
 
 /// Decides what this node says and answers. One for the whole node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Speaker {
     config: Config,
     keys: Arc<Keys>,
@@ -400,6 +401,13 @@ impl Speaker {
 
     /// When to call [`next_effect`](Self::next_effect) next, if nothing else happens.
     pub fn next_deadline(&self) -> Option<Duration> {
+        let sending = self.announcer.next_deadline().into_iter().chain(self.others_deadline()).min();
+        let announcer = sending.filter(|_| self.pause.is_none());
+        self.deciding_deadline().into_iter().chain(announcer).min()
+    }
+
+    /// The same, but for what is only sent to hosts that are no speakers.
+    fn deciding_deadline(&self) -> Option<Duration> {
         let hello = (!self.links.is_empty() && !self.keys.is_empty()).then_some(self.hello_due);
         let of = |segment: &Segment| {
             let (listening, settling) = (segment.listening, segment.claiming);
@@ -410,10 +418,7 @@ impl Speaker {
         // What was done is not waited for.
         let links = links.filter(|at| *at > self.looked);
         let pause = self.pause.as_ref().map(|pause| pause.until);
-        let sending = self.announcer.next_deadline().into_iter().chain(self.others_deadline()).min();
-        let announcer = sending.filter(|_| self.pause.is_none());
-        let end = self.life.deadline();
-        links.chain(hello).chain(pause).chain(announcer).chain(end).min()
+        links.chain(hello).chain(pause).chain(self.life.deadline()).min()
     }
 
     /// Calls `body` with a link's addresses and what settles them.

@@ -1,0 +1,28 @@
+//! What of a link's addresses decides how things go on.
+
+use std::hash::Hasher;
+
+use crate::outline::Outline;
+
+use super::phase::Spot;
+use super::{Ownership, dispute};
+
+impl Ownership {
+    /// Left out: whether anybody ever had an address, which only tells whether it is new in the network; and what only counts.
+    pub(crate) fn outline<H: Hasher>(&self, out: &mut Outline<'_, H>) {
+        let Ownership { me, timing, field, spots, waits, digest, untold, touched, generation: _, acts } =
+            self;
+        out.put((me, field, digest, untold, touched, acts.len(), spots.len(), waits.len()));
+        for (address, spot) in spots {
+            let Spot { phase, had: _, claimants, wait, released, passed, dispute: since } = spot;
+            out.put((address, phase, claimants, released, passed));
+            out.put((wait.map(|(station, _)| station), since.is_some()));
+            out.until(wait.map(|(_, until)| until).unwrap_or_default());
+            out.since_any(*since, dispute::whole(timing));
+        }
+        for (at, address) in waits {
+            out.put(address);
+            out.until(*at);
+        }
+    }
+}
