@@ -89,6 +89,29 @@ fn a_speaker_that_ends_in_order_is_stood_in_for_without_a_gap() {
 }
 
 #[test]
+fn a_machine_without_a_speaker_is_stood_in_for_no_longer_than_the_limit() {
+    for seed in 0..12 {
+        let mut cluster = three(seed);
+        // Speakers read the limit when they start.
+        cluster.limit = ms(5000);
+        for at in [1, 2] {
+            cluster.kill(at);
+            cluster.start(at);
+        }
+        cluster.run(ms(2000));
+        let then = cluster.now;
+        cluster.end(0, true);
+        cluster.run(ms(8000));
+        gap(&cluster, then, ms(20));
+        let moved = cluster.since(then, VIP).iter().find(|told| told.owner == 1).map(|told| told.at - then);
+        if !moved.is_some_and(|moved| (ms(4900)..ms(5400)).contains(&moved)) {
+            cluster.fail(&format!("moved after {moved:?}"));
+        }
+        owners(&cluster, then + ms(5400), &[1]);
+    }
+}
+
+#[test]
 fn a_machine_that_dies_while_it_is_stood_in_for_is_replaced() {
     for seed in 0..12 {
         let mut cluster = three(seed);
