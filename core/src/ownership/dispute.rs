@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::election::{Roster, precedence};
 use crate::peers::Timing;
-use crate::wire::hello::StationId;
+use crate::wire::hello::{StationId, Voice};
 
 use super::field::{Field, Me};
 use super::phase::{Phase, Spot};
@@ -39,7 +39,8 @@ pub(super) struct Outcome {
 /// Steps, in the order of the lines below:
 /// 1. nobody else does whom we hear: no dispute. Of one that only others hear we would not know that it gave up, and two
 ///    would give way to each other's old claims;
-/// 2. of two of whom one knows what the API server says now and the other does not, the first is right;
+/// 2. of two of whom one knows what the API server says now and the other does not, the first is right; who stands in claims it for
+///    its owner, which we may be, and so does not contradict;
 /// 3. we are elected, so the other one will hear our claim, find the same and stop. Both answer for that moment;
 /// 4. where it has not stopped after ten intervals, it will not: the hash of node and address decides, that both know;
 ///    whoever loses by that tries again after fifty.
@@ -60,8 +61,9 @@ pub(super) fn decide(
         return Outcome::default();
     }
     let live = |station: &&StationId| field.runner(**station).is_some_and(|runner| !runner.stale);
+    let owns = |station: &&StationId| spot.claims(**station) == Some(Voice::Own);
     if me.stale
-        && let Some(station) = others.iter().find(live)
+        && let Some(station) = others.iter().filter(owns).find(live)
     {
         // Once we know again what it says now, the other one has its time to hear us.
         spot.dispute = None;

@@ -63,6 +63,8 @@ pub(crate) struct Machine {
     /// Since when the API's news stay away.
     cut_since: Option<Duration>,
     pub(crate) cut_off: bool,
+    /// How many answers it awaits to its question whether it knows what the API says.
+    views: u32,
     pub(crate) fit: bool,
     pub(crate) clock: Clock,
     keys: Arc<Keys>,
@@ -76,11 +78,15 @@ pub(crate) enum Packet {
     Datagram(IpAddr, Arc<[u8]>),
 }
 
+/// How long after a pause a speaker waits for its watches, before it trusts them.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
 pub(crate) enum Happening {
     Arrives { at: usize, port: usize, packet: Packet },
     Reaches { segment: usize, frame: Vec<u8> },
     News { at: usize },
     Looks { at: usize },
+    Knows { at: usize, session: u64 },
     Asks { segment: usize, address: Ipv4Addr },
 }
 
@@ -216,6 +222,7 @@ impl Cluster {
                 epochs: 0,
                 cut_since: None,
                 cut_off: false,
+                views: 0,
                 fit: true,
                 clock: Clock::new(now),
                 keys: keys(&[7]),
@@ -293,7 +300,7 @@ impl Cluster {
         speaker.set_keys(machine.keys.clone(), now);
         speaker.handle_links(links, now);
         speaker.set_unfit(!machine.fit, now);
-        machine.speaker = Some(speaker);
+        (machine.speaker, machine.views) = (Some(speaker), 0);
         machine.news = 0;
         self.tell(at);
     }
@@ -408,9 +415,23 @@ impl Cluster {
         let now = self.at(at);
         let (cut_off, since) = (self.machines[at].cut_off, self.machines[at].cut_since);
         let stale = cut_off && since.is_none_or(|since| since + Duration::from_secs(5) <= self.now);
+        let awaited = self.machines[at].views > 0;
         let Some(speaker) = &mut self.machines[at].speaker else { return };
-        if stale || !cut_off {
+        // After a pause only the answer to the question that was asked then counts.
+        if !awaited && (stale || !cut_off) {
             speaker.set_stale(stale, now);
+        }
+        self.tell(at);
+    }
+
+    /// The API was read after a pause, and the watches had their time to show what waited.
+    fn know(&mut self, at: usize, session: u64) {
+        let now = self.at(at);
+        let machine = &mut self.machines[at];
+        let Some(speaker) = machine.speaker.as_mut().filter(|_| machine.epochs == session) else { return };
+        machine.views -= 1;
+        if machine.views == 0 && !machine.cut_off {
+            speaker.set_stale(false, now);
         }
         self.tell(at);
     }
@@ -513,12 +534,10 @@ impl Cluster {
                 }
                 Effect::Drain => self.machines[at].waiting.clear(),
                 Effect::CheckView => {
-                    let cut_off = self.machines[at].cut_off;
-                    let speaker = self.machines[at].speaker.as_mut().unwrap();
-                    if !cut_off {
-                        speaker.set_stale(false, now);
-                    }
-                    self.tell(at);
+                    let machine = &mut self.machines[at];
+                    machine.views += 1;
+                    let session = machine.epochs;
+                    self.schedule(self.now + CATCH_UP, Happening::Knows { at, session });
                 }
                 Effect::Conflict { .. }
                 | Effect::AskProxy { .. }
@@ -652,6 +671,13 @@ impl Cluster {
                 self.look(at);
                 self.schedule(self.now + Duration::from_secs(1), Happening::Looks { at });
             }
+            Happening::Knows { at, session } => match self.machines[at].frozen {
+                Some(frozen) => {
+                    let then = frozen.until + Duration::from_micros(1);
+                    self.schedule(then, Happening::Knows { at, session });
+                }
+                None => self.know(at, session),
+            },
             Happening::Asks { segment, address } => {
                 self.asked.insert((segment, address), self.now);
                 let mine = Ipv4Addr::new(10, segment as u8, 0, 250);

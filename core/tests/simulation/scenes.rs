@@ -208,6 +208,19 @@ fn a_stopped_speaker_gives_no_stale_answer_when_it_goes_on() {
 }
 
 #[test]
+fn a_speaker_that_was_stopped_gets_nothing_moved() {
+    for seed in 0..12 {
+        let mut cluster = three(seed);
+        let then = cluster.now;
+        let stopped = ms(600 + cluster.dice.below(5000));
+        cluster.freeze(0, stopped);
+        cluster.run(stopped + ms(4000));
+        gap(&cluster, then, ms(420));
+        owners(&cluster, then, &[0]);
+    }
+}
+
+#[test]
 fn five_percent_of_loss_move_nothing() {
     for seed in 0..3 {
         let mut cluster = three(seed);
