@@ -17,7 +17,7 @@ help:
 	@echo 'make figures    latency, memory and sizes, measured in the cluster'
 	@echo 'make soak       two controllers, and clusters of speakers, in simulations with faults, for millions of'
 	@echo '                steps (SEEDS=20000); and all that two things that happen can lead to (ACTS=2)'
-	@echo 'make bench      what one allocation, one plan and one hello cost, without a cluster'
+	@echo 'make bench      what one allocation, one plan, one hello and many peers cost, without a cluster'
 	@echo 'make bench-allocation'
 	@echo '                the controller with 10,000 Services, measured (SERVICES=N ROUNDS=N)'
 	@echo 'make bench-layer2'
@@ -84,7 +84,7 @@ bench-failover: toolchain setup
 	  --json $${CARGO_TARGET_DIR:-target}/bench/failover.jsonl
 
 bench: toolchain
-	cargo bench --quiet --locked -p ferrolb-core --bench allocation --bench hello
+	cargo bench --quiet --locked -p ferrolb-core --bench allocation --bench hello --bench peers
 
 soak: toolchain
 	FERROLB_SEEDS=$${SEEDS:-20000} cargo test --locked -p ferrolb-controller --lib --profile bench -- \

@@ -79,7 +79,7 @@ impl Field {
                 station: *station,
                 standing: *standing,
                 mac: peer.mac,
-                ipv6: peer.addresses.iter().any(IpAddr::is_ipv6),
+                ipv6: peer.has_ipv6(),
                 stale: peer.stale,
                 silent: peer.silent,
             });

@@ -78,6 +78,8 @@ pub struct Ownership {
     me: Me,
     timing: Timing,
     field: Field,
+    /// What the field was made of; the nodes' numbers beside.
+    read: Option<(u64, Standing, bool, bool)>,
     spots: BTreeMap<IpAddr, Spot>,
     /// When to look again at an address whose elected station has not claimed it yet, or that is disputed.
     waits: BTreeSet<(Duration, IpAddr)>,
@@ -120,6 +122,7 @@ impl Ownership {
             me,
             timing,
             field: Field::default(),
+            read: None,
             spots: BTreeMap::new(),
             waits: BTreeSet::new(),
             digest: Digest::default(),
@@ -133,12 +136,19 @@ impl Ownership {
     /// The link has another Ethernet address, or IPv6 came or went.
     pub fn relink(&mut self, mac: Mac, ipv6: bool) {
         (self.me.mac, self.me.ipv6) = (mac, ipv6);
+        self.read = None;
     }
 
     /// Takes who counts now, and how we stand; looks at every address again where that is different. `by_api`: nobody was ever
     /// heard here, so that the API alone decides.
     pub fn stand(&mut self, standing: Standing, stale: bool, by_api: bool, known: Known<'_>, now: Duration) {
         (self.me.standing, self.me.stale) = (standing, stale);
+        let read = (known.peers.generation(), standing, stale, by_api);
+        if self.read.replace(read) == Some(read) {
+            // Each hello comes here, and nearly none changes anything.
+            debug_assert_eq!(self.field, Field::of(&self.me, known.peers, known.roster, by_api));
+            return;
+        }
         let field = Field::of(&self.me, known.peers, known.roster, by_api);
         if field == self.field {
             return;
@@ -147,6 +157,11 @@ impl Ownership {
         self.generation += 1;
         self.forget_claimants(known.peers);
         self.settle_all(known, now);
+    }
+
+    /// Nodes have other numbers now; [`stand`](Self::stand) is to follow.
+    pub fn renumber(&mut self) {
+        self.read = None;
     }
 
     /// Whether anybody who counts on this link could answer for an address there.

@@ -10,8 +10,19 @@ use super::{Ownership, dispute};
 impl Ownership {
     /// Left out: whether anybody ever had an address, which only tells whether it is new in the network; and what only counts.
     pub(crate) fn outline<H: Hasher>(&self, out: &mut Outline<'_, H>) {
-        let Ownership { me, timing, field, spots, waits, digest, untold, touched, generation: _, acts } =
-            self;
+        let Ownership {
+            me,
+            timing,
+            field,
+            spots,
+            waits,
+            digest,
+            untold,
+            touched,
+            generation: _,
+            acts,
+            read: _,
+        } = self;
         out.put((me, field, digest, untold, touched, acts.len(), spots.len(), waits.len()));
         for (address, spot) in spots {
             let Spot { phase, had: _, claimants, wait, released, passed, dispute: since } = spot;

@@ -111,6 +111,8 @@ pub struct Peers {
     slice: usize,
     /// Since when there are peers of whom none hears us.
     unheard: Option<Duration>,
+    /// Goes up with each change of who counts and of what an election reads of them.
+    generation: u64,
     /// When all peers were looked at last, and how they stood.
     standings: BTreeMap<StationId, Standing>,
     events: Vec<Event>,
@@ -130,6 +132,7 @@ impl Peers {
             ever: false,
             slice: 0,
             unheard: None,
+            generation: 0,
             standings: BTreeMap::new(),
             events: Vec::new(),
             next: None,
@@ -204,10 +207,12 @@ impl Peers {
                 peer.resume(past);
             }
             self.peers.insert(station, peer);
+            self.generation += 1;
             self.events.push(Event::Hello(Urgency::All));
         }
         let timing = self.timing;
         let Some(peer) = self.peers.get_mut(&station) else { return };
+        let before = peer.stands_as();
         if peer.epoch != sender.epoch {
             // Its speaker ended without a word, and its node lives: what it owned is stood in for until it claims.
             let owned = peer.known.count > 0;
@@ -239,6 +244,7 @@ impl Peers {
                 self.ever = true;
             }
         }
+        self.generation += u64::from(before != peer.stands_as());
         let counts = peer.listed > now;
         let transport = peer.ways.judge(peer.interval, now);
         self.events.extend(transport.map(|transport| Event::Transport(station, transport)));
@@ -351,7 +357,11 @@ impl Peers {
         for (station, peer) in &mut self.peers {
             let interval = peer.interval;
             let doubt = peer.heard + timing.doubt(interval);
-            peer.silent = peer.heard + timing.silence(interval) <= now;
+            let silent = peer.heard + timing.silence(interval) <= now;
+            self.generation += u64::from(std::mem::replace(&mut peer.silent, silent) != silent);
+            if peer.fades.is_some_and(|at| at <= now) {
+                peer.look_for_fading(now);
+            }
             if peer.state == State::Away && peer.away.is_none() && !peer.listed.is_zero() {
                 (peer.away, peer.kernel) = (Some(now), now);
             }
@@ -413,6 +423,7 @@ impl Peers {
                 self.past.pop_first();
             }
             self.past.insert(station, peer.past());
+            self.generation += 1;
         }
         self.events.push(Event::Replaced(station, Vec::new()));
     }
@@ -462,6 +473,7 @@ impl Peers {
         self.unheard = if lonely { self.unheard.or(Some(now)) } else { None };
         if standings != self.standings {
             self.standings = standings;
+            self.generation += 1;
             self.events.push(Event::Standing);
         }
     }
@@ -480,7 +492,7 @@ impl Peers {
                 let kernel = peer.kernel + timing.silence(timing.interval);
                 kernel.min(since + self.limit).min(peer.kernel_asked + timing.interval)
             });
-            let hears = peer.hears.values().map(|(until, _)| *until).filter(|until| *until > now).min();
+            let hears = peer.fades.filter(|until| *until > now);
             let asks = (peer.asked < ASKS && peer.away.is_none()).then_some(asks);
             let all = [Some(silence), (peer.listed > now).then_some(peer.listed), asks, away, hears];
             let next = all.into_iter().flatten().filter(|at| *at > now).min();
@@ -499,6 +511,11 @@ impl Peers {
     /// How the stations but ours stand.
     pub fn standings(&self) -> &BTreeMap<StationId, Standing> {
         &self.standings
+    }
+
+    /// Goes up with each change of who counts, how it stands, and what else an election reads of it.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// What is known of a station.

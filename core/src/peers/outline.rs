@@ -12,8 +12,21 @@ impl Peers {
     /// Left out: numbers of messages, which only tell replays and late ones from others; and the times of two clocks, which
     /// only tell whether ours stood still. `paused` is since when this speaker has been waiting for its peers, if it does.
     pub(crate) fn outline<H: Hasher>(&self, out: &mut Outline<'_, H>, paused: Option<Duration>) {
-        let Peers { me, epoch, timing, limit, peers, past, ever, slice, unheard, standings, events, next } =
-            self;
+        let Peers {
+            me,
+            epoch,
+            timing,
+            limit,
+            peers,
+            past,
+            ever,
+            slice,
+            unheard,
+            standings,
+            events,
+            next,
+            generation: _,
+        } = self;
         out.put((me, ever, slice, standings, events.len(), peers.len(), past.len()));
         out.epoch(*epoch);
         out.put(unheard.is_some());
@@ -60,6 +73,7 @@ impl Peer {
             greeted,
             listed,
             hears,
+            fades: _,
             asked,
             kernel,
             kernel_asked,

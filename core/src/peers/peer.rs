@@ -54,6 +54,8 @@ pub struct Peer {
     pub(super) listed: Duration,
     /// Whom it hears: until when that counts, and whether the other one hears it too.
     pub(super) hears: BTreeMap<StationId, (Duration, bool)>,
+    /// When the first of that ends, at least as early as it does: in a large cluster each hears each.
+    pub(super) fades: Option<Duration>,
     /// How often it was asked whether it is there, since it was heard last.
     pub(super) asked: u32,
     /// When its node's kernel was last known to live.
@@ -117,6 +119,7 @@ impl Peer {
             greeted: now,
             listed: Duration::ZERO,
             hears: BTreeMap::new(),
+            fades: None,
             asked: 0,
             kernel: Duration::ZERO,
             kernel_asked: Duration::ZERO,
@@ -155,6 +158,7 @@ impl Peer {
         (self.epoch, self.sequence) = (epoch, sequence);
         self.listed = Duration::ZERO;
         self.hears.clear();
+        self.fades = None;
         (self.wanted, self.parts) = (None, None);
         self.told = Digest::default();
     }
@@ -162,6 +166,16 @@ impl Peer {
     /// Whether its hello was heard since then, and all that it claims is known.
     pub fn is_known_since(&self, since: Duration) -> bool {
         self.greeted > since && self.known == self.told
+    }
+
+    /// What an election reads of it beside its standing, and beside what never changes.
+    pub(super) fn stands_as(&self) -> (Mac, bool, bool) {
+        (self.mac, self.has_ipv6(), self.stale)
+    }
+
+    /// Whether its link has IPv6.
+    pub fn has_ipv6(&self) -> bool {
+        self.addresses.iter().any(IpAddr::is_ipv6)
     }
 
     /// Takes a hello's content.
@@ -192,8 +206,15 @@ impl Peer {
         }
         // Whoever is in this slice no longer is not heard any more; in short lists all are in each.
         if hello.slices == 1 {
-            let there: Vec<StationId> = hello.peers.iter().map(|heard| heard.station).collect();
-            self.hears.retain(|station, _| there.contains(station));
+            let mut there: Vec<StationId> = hello.peers.iter().map(|heard| heard.station).collect();
+            there.sort_unstable();
+            self.hears.retain(|station, _| there.binary_search(station).is_ok());
         }
+        self.look_for_fading(now);
+    }
+
+    /// Finds out when the first of what it hears ends.
+    pub(super) fn look_for_fading(&mut self, now: Duration) {
+        self.fades = self.hears.values().map(|(until, _)| *until).filter(|until| *until > now).min();
     }
 }

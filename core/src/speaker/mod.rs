@@ -477,6 +477,9 @@ impl Speaker {
         let by_api = segment.peers.is_unknown();
         let stale = self.stale;
         self.with(link, |own, known| {
+            if anew {
+                own.renumber();
+            }
             own.stand(standing, stale, by_api, known, now);
             if anew {
                 own.settle_all(known, now);
