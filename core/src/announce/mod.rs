@@ -124,6 +124,8 @@ pub enum Ignored {
     RefusedHello(hello::Refusal),
     /// It was received before or in a pause of this speaker: what it asks is answered by somebody else, or asked again.
     OutOfDate,
+    /// It may be a hello, but too many forged ones came just before to look at it.
+    TooManyForged,
     /// The link is not one that we use (any more).
     UnknownLink,
     /// It tells and does not ask: an ARP reply, a neighbour advertisement.
@@ -147,6 +149,7 @@ impl fmt::Display for Ignored {
             Ignored::RefusedNdp(refusal) => return refusal.fmt(f),
             Ignored::RefusedHello(refusal) => return write!(f, "hello_{refusal}"),
             Ignored::OutOfDate => "out_of_date",
+            Ignored::TooManyForged => "too_many_forged",
             Ignored::UnknownLink => "unknown_link",
             Ignored::NotARequest => "not_a_request",
             Ignored::Announcement => "announcement",

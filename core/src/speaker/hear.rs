@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::announce::{Answer, Frame, Ignored, LinkIndex};
 use crate::peers::Transport;
 use crate::wire::hello::{Body, GROUP, Message, parse_frame, parse_payload};
-use crate::wire::{is_hello, ndp};
+use crate::wire::{Mac, is_hello, ndp};
 
 use super::{Speaker, Transports};
 
@@ -15,7 +15,7 @@ impl Speaker {
     ///
     /// Steps, in the order of the lines below:
     /// 1. after a pause, what waits is out of date;
-    /// 2. a hello is for the peers of that link;
+    /// 2. a hello is for the peers of that link, unless too many were forged lately;
     /// 3. the kernel of a node that was asked whether it is there answers;
     /// 4. in a pause nothing is answered;
     /// 5. what it says of other hosts is remembered;
@@ -34,8 +34,15 @@ impl Speaker {
             return Err(Ignored::OutOfDate);
         }
         if is_hello(frame) {
-            let received = parse_frame(frame, &self.keys).map_err(Ignored::RefusedHello)?;
-            let segment = self.links.get(&link).ok_or(Ignored::UnknownLink)?;
+            let segment = self.links.get_mut(&link).ok_or(Ignored::UnknownLink)?;
+            let source = frame.get(6..12).and_then(|bytes| bytes.try_into().ok()).map(Mac);
+            if !segment.admits(source, now) {
+                return Err(Ignored::TooManyForged);
+            }
+            let received = parse_frame(frame, &self.keys).map_err(|why| {
+                segment.refused(source, why);
+                Ignored::RefusedHello(why)
+            })?;
             if received.destination != GROUP && received.destination != segment.link.mac {
                 return Err(Ignored::NotForUs);
             }
@@ -57,7 +64,7 @@ impl Speaker {
     /// 1. after a pause, what waits is out of date;
     /// 2. it counts on the link where it arrived, if it came from there: a datagram that a router passed on says nothing about
     ///    who shares the link;
-    /// 3. it is read and heard like a frame.
+    /// 3. it is read, unless too many were forged lately, and heard like a frame.
     ///
     /// # Errors
     /// [`Ignored`] says why nothing came of it.
@@ -72,13 +79,19 @@ impl Speaker {
         if self.pause.as_ref().is_some_and(|pause| !pause.drained) {
             return Err(Ignored::OutOfDate);
         }
-        let segment = self.links.get(&link).ok_or(Ignored::UnknownLink)?;
+        let segment = self.links.get_mut(&link).ok_or(Ignored::UnknownLink)?;
         // What this node's own kernel brought did not go over the link, whatever socket it came to.
         let own = segment.link.addresses.contains(&from);
         if self.config.transports == Transports::Ethernet || own || !segment.link.reaches(from) {
             return Err(Ignored::NotOnLink);
         }
-        let message = parse_payload(payload, &self.keys).map_err(Ignored::RefusedHello)?;
+        if !segment.admits_from(from, now) {
+            return Err(Ignored::TooManyForged);
+        }
+        let message = parse_payload(payload, &self.keys).map_err(|why| {
+            segment.refused_from(from, why);
+            Ignored::RefusedHello(why)
+        })?;
         self.hear(link, &message, Transport::Udp, now);
         Ok(())
     }

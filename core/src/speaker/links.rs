@@ -74,6 +74,7 @@ impl Speaker {
                 claiming,
                 told: None,
                 proxies: Duration::ZERO,
+                gate: Default::default(),
                 tries: Tries::new(now),
             };
             self.links.insert(*index, segment);

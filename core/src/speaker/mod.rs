@@ -17,6 +17,7 @@
 //! and listens until each peer was heard.
 
 mod datagrams;
+mod gate;
 mod hear;
 mod hello;
 mod life;
@@ -172,6 +173,8 @@ struct Segment {
     told: Option<Duration>,
     /// When the proxies of nodes that we stand in for were asked last.
     proxies: Duration,
+    /// How many forged hellos came lately.
+    gate: gate::Gate,
     /// Who is told by datagram beside those that are heard.
     tries: Tries,
 }

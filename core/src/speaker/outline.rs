@@ -12,7 +12,7 @@ impl Speaker {
     /// as all messages come in their order and once, and no clock stands still. Effects are to be taken first.
     ///
     /// Left out beside what [`crate::peers`] and [`crate::ownership`] say: what is announced and when, who asked, what
-    /// foreign hosts do, and when the proxies of absent nodes were asked. None of these has a say in who owns an address.
+    /// foreign hosts do, how many hellos were forged lately, and when the proxies of absent nodes were asked. None of these has a say in who owns an address.
     /// By which ways peers hear each other is left out too, so this is for speakers without datagrams
     /// ([`Transports::Ethernet`](super::Transports)).
     pub fn outline<H: Hasher>(&self, out: &mut Outline<'_, H>) {
@@ -59,7 +59,8 @@ impl Speaker {
             out.until(*until);
         }
         for (link, segment) in links {
-            let Segment { link: what, peers, own, listening, claiming, told, proxies: _, tries: _ } = segment;
+            let Segment { link: what, peers, own, listening, claiming, told, proxies: _, tries: _, gate: _ } =
+                segment;
             out.put((link, what));
             out.put((*listening > *looked, hello_sent.is_some_and(|sent| *claiming > sent)));
             out.until(*listening);
