@@ -274,7 +274,10 @@ impl<K: Ord, V> DenseMap<K, V> {
     }
 
     /// The entries from this key on, ascending.
-    pub fn range_from<Q: Ord + ?Sized>(&self, key: &Q) -> impl Iterator<Item = (&K, &V)>
+    pub fn range_from<'a, Q: Ord + ?Sized>(
+        &'a self,
+        key: &Q,
+    ) -> impl Iterator<Item = (&'a K, &'a V)> + use<'a, Q, K, V>
     where
         K: Borrow<Q>,
     {

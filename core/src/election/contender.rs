@@ -10,7 +10,7 @@ use crate::service::{Role, Service};
 
 /// A Service of ours, as far as answering for its addresses is concerned. A speaker keeps one for each of the cluster,
 /// so there is nothing more in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contender {
     /// `metadata.uid`, by which events are found.
     pub uid: Uid,
@@ -27,20 +27,6 @@ pub struct Contender {
     pub allocated_from: Option<Arc<str>>,
     /// `spec.externalTrafficPolicy: Local`: only nodes with an endpoint may answer.
     pub local_traffic_only: bool,
-}
-
-impl Default for Contender {
-    fn default() -> Self {
-        Contender {
-            uid: Uid::default(),
-            created: 0,
-            labels: PackedLabels::default(),
-            held: Few::default(),
-            held_is_broken: false,
-            allocated_from: None,
-            local_traffic_only: false,
-        }
-    }
 }
 
 impl Contender {

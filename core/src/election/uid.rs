@@ -35,6 +35,12 @@ impl From<&str> for Uid {
     }
 }
 
+impl From<String> for Uid {
+    fn from(text: String) -> Self {
+        Uid::from(text.as_str())
+    }
+}
+
 fn bytes(text: &str) -> Option<[u8; 16]> {
     let mut digits = text.bytes().filter(|byte| *byte != b'-');
     let mut digit = || (digits.next()? as char).to_digit(16);

@@ -79,6 +79,8 @@ pub struct Ownership {
     timing: Timing,
     field: Field,
     spots: DenseMap<IpAddr, Spot>,
+    /// In how many of them we stand in: it is asked at each turn, and hardly ever in any.
+    stand_ins: usize,
     /// When to look again at an address whose elected station has not claimed it yet, or that is disputed.
     waits: BTreeSet<(Duration, IpAddr)>,
     /// What we claim, and what of it the others were not told yet: what was claimed before.
@@ -121,6 +123,7 @@ impl Ownership {
             timing,
             field: Field::default(),
             spots: DenseMap::new(),
+            stand_ins: 0,
             waits: BTreeSet::new(),
             digest: Digest::default(),
             untold: BTreeMap::new(),
@@ -340,6 +343,8 @@ impl Ownership {
         if before == phase {
             return;
         }
+        self.stand_ins += usize::from(matches!(phase, Phase::StandIn(_)));
+        self.stand_ins -= usize::from(matches!(before, Phase::StandIn(_)));
         let new = before == Phase::Silent && spot.claimants().is_empty() && !spot.had;
         spot.had = true;
         match (before, phase) {
@@ -412,6 +417,9 @@ impl Ownership {
             Phase::StandIn(mac) => Some(mac),
             _ => None,
         };
+        if self.stand_ins == 0 {
+            return BTreeSet::new();
+        }
         self.spots.values().filter_map(mac).collect()
     }
 }
