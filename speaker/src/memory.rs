@@ -100,7 +100,7 @@ impl Meter {
 }
 
 #[test]
-#[ignore = "measures the whole process: run it alone, with --nocapture, and with the environment of config/default/speaker.yaml"]
+#[ignore = "measures the whole process: run it alone, with --nocapture and the environment of config/default/speaker.yaml"]
 fn ten_thousand_services_take_little() {
     let ms = Duration::from_millis;
     let mut meter = Meter { last: resident(), all: 0.0 };

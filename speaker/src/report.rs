@@ -289,8 +289,8 @@ impl Report {
             about: ObjectReference {
                 api_version: Some("v1".to_owned()),
                 kind: Some("Service".to_owned()),
-                namespace: Some(holder.key.namespace.clone()),
-                name: Some(holder.key.name.clone()),
+                namespace: Some(holder.key.namespace().to_owned()),
+                name: Some(holder.key.name().to_owned()),
                 uid: Some(holder.uid.to_string()).filter(|uid| !uid.is_empty()),
                 ..ObjectReference::default()
             },

@@ -58,7 +58,7 @@ struct Address {
 pub struct Elector {
     /// Pools, advertisements and nodes; its Services are those below.
     field: Snapshot,
-    services: DenseMap<Arc<ServiceKey>, Box<Entry>>,
+    services: DenseMap<Arc<ServiceKey>, Entry>,
     addresses: DenseMap<IpAddr, Address>,
     /// The names of pools that Services have their addresses from, each once. Those that no Service names any more stay: there
     /// are few.

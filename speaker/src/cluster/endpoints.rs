@@ -94,7 +94,7 @@ impl Slices {
         touched: &mut BTreeSet<Arc<ServiceKey>>,
     ) {
         let Slice { key: slice, service, serving } = slice;
-        let known = service.as_ref().is_some_and(|service| self.has(service, &slice.name));
+        let known = service.as_ref().is_some_and(|service| self.has(service, slice.name()));
         if !known {
             self.remove(&slice, None, touched);
         }
@@ -109,11 +109,11 @@ impl Slices {
         let key = self.key(&service).or_else(|| shared(&service)).cloned();
         let key = key.unwrap_or_else(|| Arc::new(service));
         let slices = self.of.or_default(key.clone());
-        match slices.iter_mut().find(|(name, _)| **name == *slice.name) {
+        match slices.iter_mut().find(|(name, _)| **name == *slice.name()) {
             Some((_, known)) if *known == serving => return,
             Some((_, known)) => *known = serving,
             None => {
-                slices.insert(usize::MAX, (slice.name.as_str().into(), serving));
+                slices.insert(usize::MAX, (slice.name().into(), serving));
                 self.names.insert(hash(&slice));
             }
         }
@@ -148,18 +148,18 @@ impl Slices {
             return;
         }
         let by_name =
-            service.filter(|service| self.has(service, &slice.name)).and_then(|service| self.key(service));
+            service.filter(|service| self.has(service, slice.name())).and_then(|service| self.key(service));
         let owner = by_name.or_else(|| {
             // Somebody relabelled it, so it is looked for everywhere.
             let theirs = |service: &&Arc<ServiceKey>| {
-                service.namespace == slice.namespace && self.has(service, &slice.name)
+                service.namespace() == slice.namespace() && self.has(service, slice.name())
             };
             self.of.keys().find(theirs)
         });
         let Some(owner) = owner.cloned() else { return };
         self.names.remove(&hash(slice));
         if let Some(slices) = self.of.get_mut(&owner) {
-            slices.retain(|(name, _)| **name != *slice.name);
+            slices.retain(|(name, _)| **name != *slice.name());
             if slices.is_empty() {
                 self.of.remove(&owner);
             }

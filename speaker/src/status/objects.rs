@@ -92,11 +92,11 @@ impl Reader {
         let service = ServiceKey::new(label(SERVICE_NAMESPACE_LABEL), label(SERVICE_NAME_LABEL));
         let status = object.status.unwrap_or_default();
         let fields = [
-            (&status.node, &self.me.node),
-            (&status.service_name, &service.name),
-            (&status.service_namespace, &service.namespace),
+            (&status.node, self.me.node.as_str()),
+            (&status.service_name, service.name()),
+            (&status.service_namespace, service.namespace()),
         ];
-        let said = if fields.iter().any(|(is, wanted)| !is.is_empty() && is != wanted) {
+        let said = if fields.iter().any(|(is, wanted)| !is.is_empty() && *is != wanted) {
             Said::OfAnother
         } else if fields.iter().any(|(is, _)| is.is_empty())
             || !status.interfaces.is_sorted_by(|one, two| one < two)

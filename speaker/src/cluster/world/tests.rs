@@ -148,3 +148,26 @@ fn a_broken_object_is_set_aside_alone_and_named() {
     assert_eq!(world.configuration().live_nodes, ["n1".to_owned()].into());
     assert!(world.cover().contains("10.0.0.77".parse().unwrap()));
 }
+
+/// Ten thousand names twice are a megabyte.
+#[test]
+fn a_service_has_one_name_whatever_is_seen_first() {
+    let one_name = |world: &World| {
+        let key = ServiceKey::new("shop", SERVICE);
+        Arc::ptr_eq(world.elector.key(&key).expect("a Service"), world.slices.key(&key).expect("its slice"))
+    };
+    let mut world = world();
+    assert!(one_name(&world), "the slice was first");
+    world.handle(Input::Slices(Seen::Deleted(slice())));
+    world.handle(Input::Slices(Seen::Applied(slice())));
+    assert!(one_name(&world), "the Service was first");
+    world.handle(Input::Services(Seen::Applied(service(Some("other")))));
+    world.handle(Input::Services(Seen::Applied(service(None))));
+    assert!(one_name(&world), "it was another class's for a while");
+    for _ in 0..2 {
+        world.handle(Input::Slices(Seen::Listed(vec![slice()])));
+        assert!(one_name(&world), "slices are listed anew");
+        world.handle(Input::Services(Seen::Listed(vec![service(None)])));
+        assert!(one_name(&world), "Services are listed anew");
+    }
+}
