@@ -102,3 +102,9 @@ fn what_is_emptied_holds_nothing() {
     }
     assert_eq!((map.len(), map.chunks.capacity()), (0, 0));
 }
+
+#[test]
+fn what_comes_in_order_fills_whole_chunks() {
+    let map: DenseMap<u16, u32> = (0..1000).map(|key| (key, 0)).collect();
+    assert_eq!(map.chunks.len(), 1000usize.div_ceil(MOST));
+}

@@ -233,3 +233,28 @@ impl Elector {
         Contest::of(&claims, &self.roster).ok_or(why)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_of_what_is_gone() {
+        let mut elector = Elector::default();
+        let keys = ["web", "db"].map(|name| Arc::new(ServiceKey::new("shop", name)));
+        let address: IpAddr = "10.0.0.1".parse().unwrap();
+        let service = Contender { held: [address].into(), ..Contender::default() };
+        for known in [true, false] {
+            keys.iter().for_each(|key| elector.set_service(key, known.then(|| service.clone())));
+            assert_eq!(elector.addresses.len(), 1, "until it is looked at");
+            elector.update();
+        }
+        assert!(elector.addresses.is_empty() && elector.services.is_empty());
+        // An address that is not the Service's any more, while the Service stays.
+        elector.set_service(&keys[0], Some(service));
+        elector.update();
+        elector.set_service(&keys[0], Some(Contender { created: 7, ..Contender::default() }));
+        elector.update();
+        assert!(elector.addresses.is_empty() && elector.touched.is_empty());
+    }
+}
