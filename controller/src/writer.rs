@@ -37,21 +37,21 @@ fn merge() -> PatchParams {
 /// version that it is based on, it cannot be done twice, and what the Service is now tells which it was: if it still
 /// has that version, the write may still come, and the outcome is unknown.
 pub async fn write(client: &Client, write: &Write) -> Outcome {
-    let api: Api<Service> = Api::namespaced(client.clone(), &write.key.namespace);
+    let api: Api<Service> = Api::namespaced(client.clone(), write.key.namespace());
     let patch = Patch::Strategic(write.patch());
     let params = merge();
-    let unclear = match clear(
-        tokio::time::timeout(REQUEST, api.patch_status(&write.key.name, &params, &patch)).await,
-    ) {
-        Clear::Yes(object) => return Outcome::Done(object),
-        Clear::Gone => return Outcome::Gone,
-        Clear::Refused(why) => return Outcome::Refused(why),
-        Clear::Conflict => None,
-        Clear::No(why) => Some(why),
-    };
+    let unclear =
+        match clear(tokio::time::timeout(REQUEST, api.patch_status(write.key.name(), &params, &patch)).await)
+        {
+            Clear::Yes(object) => return Outcome::Done(object),
+            Clear::Gone => return Outcome::Gone,
+            Clear::Refused(why) => return Outcome::Refused(why),
+            Clear::Conflict => None,
+            Clear::No(why) => Some(why),
+        };
     // Somebody else wrote, or the request was done after all. Either way the version that late copies of it
     // would need is gone.
-    match clear(tokio::time::timeout(REQUEST, api.get(&write.key.name)).await) {
+    match clear(tokio::time::timeout(REQUEST, api.get(write.key.name())).await) {
         Clear::Yes(object) if object.metadata.uid.as_ref() != Some(&write.uid) => Outcome::Gone,
         Clear::Yes(object) if object.metadata.resource_version.as_ref() == Some(&write.based_on) => {
             Outcome::Unknown(unclear.unwrap_or_else(|| "a conflict with the version that it has".to_owned()))

@@ -23,6 +23,8 @@ pub mod cluster;
 mod findings;
 pub mod keys;
 pub mod links;
+#[cfg(test)]
+mod memory;
 pub mod metrics;
 pub mod proxy;
 pub mod report;

@@ -3,14 +3,14 @@
 //! Those are counters without the suffix `_total` that the exposition format asks for, so they are shown as
 //! of type `unknown`: dashboards and alerts find them under their old names, and `rate()` works as before.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ferrolb_core::announce::{self, Ignored, LinkIndex};
+use ferrolb_core::dense::DenseMap;
 use ferrolb_core::election::Contest;
 use ferrolb_core::peers::Transport;
 use ferrolb_core::service::ServiceKey;
@@ -46,7 +46,7 @@ pub struct Metrics {
 #[derive(Debug)]
 struct Addresses {
     node: Arc<str>,
-    all: Mutex<HashMap<IpAddr, State>>,
+    all: Mutex<DenseMap<IpAddr, State>>,
 }
 
 #[derive(Clone, Debug)]
@@ -144,13 +144,11 @@ const FIGURES: [Figure; 3] = [
 impl Collector for Addresses {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         // Copied, so that the frames that come in meanwhile do not wait for the text.
-        let mut all: Vec<(IpAddr, State)> =
-            self.lock().iter().map(|(address, state)| (*address, state.clone())).collect();
-        all.sort_by_key(|(address, _)| *address);
+        let all = self.lock().clone();
         let words = "Addresses that this node announces, for each Service that has them: 1";
         let mut metric =
             encoder.encode_descriptor("metallb_speaker_announced", words, None, MetricType::Gauge)?;
-        for (ip, state) in &all {
+        for (ip, state) in all.iter() {
             for service in &state.contest.services {
                 let labels = Announced {
                     service: Text(service.key.clone()),
@@ -163,7 +161,7 @@ impl Collector for Addresses {
         }
         for (name, words, figure) in FIGURES {
             let mut metric = encoder.encode_descriptor(name, words, None, MetricType::Unknown)?;
-            for (ip, state) in &all {
+            for (ip, state) in all.iter() {
                 // Of the encodings, a gauge's is the one that writes the value under the bare name.
                 metric.encode_family(&Address { ip: Text(*ip) })?.encode_gauge(&figure(state))?;
             }
@@ -173,7 +171,7 @@ impl Collector for Addresses {
 }
 
 impl Addresses {
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, State>> {
+    fn lock(&self) -> MutexGuard<'_, DenseMap<IpAddr, State>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -275,12 +273,8 @@ impl Metrics {
 
     /// `address` is announced here, for the Services that are named there. The counters begin at 0, or go on.
     pub fn announcing(&self, address: IpAddr, contest: Arc<Contest>) {
-        match self.addresses.lock().entry(address) {
-            Entry::Occupied(mut known) => known.get_mut().contest = contest,
-            Entry::Vacant(new) => {
-                new.insert(State { contest, requests: 0, responses: 0, gratuitous: 0 });
-            }
-        }
+        let new = State { contest: contest.clone(), requests: 0, responses: 0, gratuitous: 0 };
+        self.addresses.lock().or_insert_with(address, || new).contest = contest;
     }
 
     /// `address` is not announced here any more: its series vanish.

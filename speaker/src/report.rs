@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ferrolb_core::announce::LinkIndex;
+use ferrolb_core::dense::DenseMap;
 use ferrolb_core::election::{Change, Contest, Holder, Interfaces, Lost, NodeId};
 use ferrolb_core::service::ServiceKey;
 use ferrolb_core::speaker::Speaker;
@@ -74,9 +75,9 @@ pub struct Report {
     node: Arc<str>,
     /// This node's number.
     me: Option<NodeId>,
-    ours: BTreeMap<IpAddr, Ours>,
+    ours: DenseMap<IpAddr, Ours>,
     /// The Services that have them, each with each of its addresses among them.
-    services: BTreeSet<(Arc<ServiceKey>, IpAddr)>,
+    services: DenseMap<(Arc<ServiceKey>, IpAddr), ()>,
     /// Other hosts that have addresses of ours, announced or not.
     clashes: Clashes,
     /// Sets of links that were told: there are few, and each is that of many Services.
@@ -94,8 +95,8 @@ impl Report {
             events: None,
             node: "".into(),
             me: None,
-            ours: BTreeMap::new(),
-            services: BTreeSet::new(),
+            ours: DenseMap::new(),
+            services: DenseMap::new(),
             clashes: Clashes::default(),
             known: BTreeSet::new(),
             lost: BTreeMap::new(),
@@ -216,7 +217,7 @@ impl Report {
 
     fn link(&mut self, contest: Arc<Contest>, links: Arc<BTreeSet<String>>, address: IpAddr) {
         for service in &contest.services {
-            self.services.insert((service.key.clone(), address));
+            self.services.insert((service.key.clone(), address), ());
         }
         self.ours.insert(address, Ours { contest, links });
     }
@@ -250,7 +251,7 @@ impl Report {
 
     /// Tells how a Service stands. Whether that is new is for the listener to see.
     fn tell(&mut self, service: &Holder) {
-        let all = self.services.range((service.key.clone(), FIRST)..);
+        let all = self.services.range_from(&(service.key.clone(), FIRST)).map(|(key, ())| key);
         let addresses = all.take_while(|(key, _)| *key == service.key).map(|(_, address)| address);
         let ours: Vec<&Ours> = addresses.filter_map(|address| self.ours.get(address)).collect();
         let announced = || ours.iter().filter(|ours| !ours.links.is_empty());
@@ -288,8 +289,8 @@ impl Report {
             about: ObjectReference {
                 api_version: Some("v1".to_owned()),
                 kind: Some("Service".to_owned()),
-                namespace: Some(holder.key.namespace.clone()),
-                name: Some(holder.key.name.clone()),
+                namespace: Some(holder.key.namespace().to_owned()),
+                name: Some(holder.key.name().to_owned()),
                 uid: Some(holder.uid.to_string()).filter(|uid| !uid.is_empty()),
                 ..ObjectReference::default()
             },

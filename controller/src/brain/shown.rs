@@ -55,8 +55,8 @@ impl Shown {
         ObjectReference {
             api_version: Some("v1".into()),
             kind: Some("Service".into()),
-            namespace: Some(key.namespace.clone()),
-            name: Some(key.name.clone()),
+            namespace: Some(key.namespace().to_owned()),
+            name: Some(key.name().to_owned()),
             uid: self.uid.clone(),
             resource_version: self.version.clone(),
             ..ObjectReference::default()

@@ -146,7 +146,7 @@ impl<'a> Ledger<'a> {
 
     /// Whether `pool` may serve `service`.
     pub(super) fn admits(&self, pool: &Pool, service: &Service) -> bool {
-        let namespace = &service.key.namespace;
+        let namespace = service.key.namespace();
         let labels = self.snapshot.namespaces.get(namespace).unwrap_or(&self.no_labels);
         pool.admits(namespace, labels, &service.labels)
     }

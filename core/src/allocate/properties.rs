@@ -151,7 +151,7 @@ fn is_anothers(service: &Service) -> bool {
 
 /// What a Service with a write under way is about to get, if it has nothing.
 fn may_get(service: &Service) -> Vec<IpAddr> {
-    let number = service.key.name.bytes().map(u16::from).sum::<u16>() % 28;
+    let number = service.key.name().bytes().map(u16::from).sum::<u16>() % 28;
     if service.held.is_empty() && service.role == Role::Ours { vec![v4(number as u8)] } else { vec![] }
 }
 

@@ -1,10 +1,10 @@
 //! When which address is announced again.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::LinkIndex;
+use crate::dense::DenseMap;
 
 /// The time between two rounds. It must exceed one second: a Linux neighbour entry that was just updated
 /// ignores more news for `locktime` (1 s), and so do many switches; and unsolicited neighbour advertisements must
@@ -24,8 +24,8 @@ pub const NDP_ROUNDS: u8 = 3;
 pub(super) struct Schedule {
     /// How long after the last round there is one more, again and again.
     refresh: Option<Duration>,
-    due: BTreeMap<(Duration, LinkIndex, IpAddr), u8>,
-    next: BTreeMap<(LinkIndex, IpAddr), Duration>,
+    due: DenseMap<(Duration, LinkIndex, IpAddr), u8>,
+    next: DenseMap<(LinkIndex, IpAddr), Duration>,
 }
 
 impl Schedule {
@@ -49,8 +49,7 @@ impl Schedule {
 
     /// The next round that is due at `now`, if there is one; it is then over.
     pub(super) fn pop(&mut self, now: Duration) -> Option<(LinkIndex, IpAddr)> {
-        let (&(at, link, address), &rounds) =
-            self.due.first_key_value().filter(|((at, ..), _)| *at <= now)?;
+        let (&(at, link, address), &rounds) = self.due.iter().next().filter(|((at, ..), _)| *at <= now)?;
         self.due.remove(&(at, link, address));
         self.next.remove(&(link, address));
         // From now, not from when it was due: after a late call the spacing still holds.
@@ -64,7 +63,7 @@ impl Schedule {
 
     /// When the next round is due.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        self.due.first_key_value().map(|((at, ..), _)| *at)
+        self.due.iter().next().map(|((at, ..), _)| *at)
     }
 
     fn put(&mut self, link: LinkIndex, address: IpAddr, at: Duration, rounds: u8) {

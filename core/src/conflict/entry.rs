@@ -68,58 +68,76 @@ struct Conflict {
     defend: bool,
 }
 
-/// One address on one link.
+/// One address on one link. Of ten thousand that are in use hardly any is more than that.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Entry(Option<Box<State>>);
+
+/// What is known of an address that is not simply in use.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+struct State {
     stage: Stage,
     /// How often it was probed for; for the jitter only.
     attempt: u8,
-    /// In a box, because of ten thousand addresses hardly any has one.
-    conflict: Option<Box<Conflict>>,
+    conflict: Option<Conflict>,
 }
 
 impl Entry {
     pub(super) fn probing(now: Duration) -> Self {
-        Entry { stage: Stage::Probing { sent: 0, next: now }, attempt: 0, conflict: None }
+        let stage = Stage::Probing { sent: 0, next: now };
+        Entry(Some(Box::new(State { stage, attempt: 0, conflict: None })))
     }
 
     pub(super) fn used() -> Self {
-        Entry { stage: Stage::InUse, attempt: 0, conflict: None }
+        Entry(None)
     }
 
     /// In use from now on; what is known of a foreign host stays known.
     pub(super) fn adopt(&mut self, now: Duration) {
-        if !self.in_use() {
-            self.stage = Stage::InUse;
-            if let Some(conflict) = &mut self.conflict {
+        if let Some(state) = &mut self.0
+            && !matches!(state.stage, Stage::InUse)
+        {
+            state.stage = Stage::InUse;
+            if let Some(conflict) = &mut state.conflict {
                 conflict.seen = now;
             }
         }
+        self.tidy();
     }
 
     pub(super) fn in_use(&self) -> bool {
-        matches!(self.stage, Stage::InUse)
+        self.0.as_ref().is_none_or(|state| matches!(state.stage, Stage::InUse))
     }
 
     /// Whether a conflict was reported that is not over.
     pub(super) fn is_reported(&self) -> bool {
-        self.conflict.as_ref().is_some_and(|conflict| conflict.told.is_some())
+        self.foreign().is_some_and(|conflict| conflict.told.is_some())
     }
 
     pub(super) fn conflict(&self) -> Option<Mac> {
-        self.conflict.as_ref().map(|conflict| conflict.mac)
+        self.foreign().map(|conflict| conflict.mac)
+    }
+
+    fn foreign(&self) -> Option<&Conflict> {
+        self.0.as_ref()?.conflict.as_ref()
+    }
+
+    /// Keeps nothing of what is simply in use.
+    fn tidy(&mut self) {
+        self.0.take_if(|state| matches!(state.stage, Stage::InUse) && state.conflict.is_none());
     }
 
     /// A foreign host has it, or wants it while we probe.
     pub(super) fn see(&mut self, mac: Mac, jitter: impl Fn(u8, Duration) -> Duration, now: Duration) {
-        let first = || Conflict { mac, seen: now, told: None, defended: None, defend: false };
-        let conflict = self.conflict.get_or_insert_with(|| Box::new(first()));
+        let used = || Box::new(State { stage: Stage::InUse, attempt: 0, conflict: None });
+        let State { stage, attempt, conflict } = &mut **self.0.get_or_insert_with(used);
+        let first = Conflict { mac, seen: now, told: None, defended: None, defend: false };
+        let conflict = conflict.get_or_insert(first);
         (conflict.mac, conflict.seen) = (mac, now);
-        match self.stage {
+        match stage {
             Stage::Probing { .. } => {
-                self.attempt = self.attempt.wrapping_add(1);
-                let until = now + BLOCKED_FOR + jitter(self.attempt, BLOCKED_JITTER);
-                self.stage = Stage::Blocked { until };
+                *attempt = attempt.wrapping_add(1);
+                let until = now + BLOCKED_FOR + jitter(*attempt, BLOCKED_JITTER);
+                *stage = Stage::Blocked { until };
             }
             Stage::Blocked { .. } => {}
             Stage::InUse => {
@@ -130,13 +148,14 @@ impl Entry {
 
     /// When there is something to do.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        let conflict = self.conflict.as_ref();
-        let stage = match self.stage {
-            Stage::Probing { next, .. } => Some(next),
-            Stage::Blocked { until } => Some(until),
-            Stage::InUse => conflict.map(|conflict| conflict.over_at()),
+        let State { stage, conflict, .. } = &**self.0.as_ref()?;
+        let conflict = conflict.as_ref();
+        let stage = match stage {
+            Stage::Probing { next, .. } => Some(*next),
+            Stage::Blocked { until } => Some(*until),
+            Stage::InUse => conflict.map(Conflict::over_at),
         };
-        let report = conflict.and_then(|conflict| conflict.report_at());
+        let report = conflict.and_then(Conflict::report_at);
         let defence = conflict.and_then(|conflict| conflict.defend.then_some(conflict.seen));
         stage.into_iter().chain(report).chain(defence).min()
     }
@@ -144,6 +163,14 @@ impl Entry {
     /// The next thing to do at `now`, in the order of the lines below: report, then defend; then what the stage has, each
     /// step of which begins the wait for the next.
     pub(super) fn step(&mut self, jitter: impl Fn(u8, Duration) -> Duration, now: Duration) -> Option<Step> {
+        let step = self.0.as_mut()?.step(jitter, now);
+        self.tidy();
+        step
+    }
+}
+
+impl State {
+    fn step(&mut self, jitter: impl Fn(u8, Duration) -> Duration, now: Duration) -> Option<Step> {
         if let Some(conflict) = &mut self.conflict {
             if conflict.report_at().is_some_and(|at| at <= now) {
                 conflict.told = Some((conflict.mac, now));

@@ -29,12 +29,13 @@ mod entry;
 mod rivals;
 mod sighting;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::announce::LinkIndex;
+use crate::dense::DenseMap;
 use crate::wire::Mac;
 
 pub use entry::{
@@ -160,7 +161,7 @@ pub struct Conflicts {
     enabled: bool,
     seed: u64,
     /// All addresses of ours, so all else here is bounded by their number.
-    entries: BTreeMap<Key, Entry>,
+    entries: DenseMap<Key, Entry>,
     /// When each of them has something to do.
     due: BTreeSet<(Duration, LinkIndex, IpAddr)>,
     rivals: Rivals,
@@ -174,7 +175,7 @@ impl Conflicts {
         Conflicts {
             enabled,
             seed,
-            entries: BTreeMap::new(),
+            entries: DenseMap::new(),
             due: BTreeSet::new(),
             rivals: Rivals::default(),
             counts: Counts::default(),
@@ -324,14 +325,19 @@ impl Conflicts {
     /// Changes what is known of an address, and with it when it is due.
     fn change<T>(&mut self, key: Key, how: impl FnOnce(&mut Option<Entry>) -> T) -> T {
         let (link, address) = key;
-        let mut entry = self.entries.remove(&key);
+        let mut entry = self.entries.get_mut(&key).map(std::mem::take);
+        let there = entry.is_some();
         if let Some(at) = entry.as_ref().and_then(Entry::deadline) {
             self.due.remove(&(at, link, address));
         }
         let result = how(&mut entry);
-        if let Some(entry) = entry {
-            self.due.extend(entry.deadline().map(|at| (at, link, address)));
-            self.entries.insert(key, entry);
+        match entry {
+            Some(entry) => {
+                self.due.extend(entry.deadline().map(|at| (at, link, address)));
+                self.entries.insert(key, entry);
+            }
+            None if there => drop(self.entries.remove(&key)),
+            None => {}
         }
         result
     }

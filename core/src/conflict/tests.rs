@@ -1,6 +1,7 @@
 //! Scenarios with a hand-moved clock, compared as whole lists of effects with their times; then random ones, whose effects
 //! have to keep the bounds. Tests named `conflict_N_…` hold rule N of docs/conflicts.md.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;

@@ -3,41 +3,30 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::Uid;
+use crate::few::Few;
 use crate::selector::PackedLabels;
 use crate::service::{Role, Service};
 
 /// A Service of ours, as far as answering for its addresses is concerned. A speaker keeps one for each of the cluster,
 /// so there is nothing more in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contender {
     /// `metadata.uid`, by which events are found.
-    pub uid: Arc<str>,
+    pub uid: Uid,
     /// `metadata.creationTimestamp` in seconds since 1970.
     pub created: i64,
     /// `metadata.labels`.
     pub labels: PackedLabels,
     /// `status.loadBalancer.ingress[].ip`, in the order written; the first is hashed.
-    pub held: Box<[IpAddr]>,
+    pub held: Few<IpAddr>,
     /// Whether the status holds entries that are no address, or two of one family.
     pub held_is_broken: bool,
     /// The pool from which the controller says that it gave them (`metallb.io/ip-allocated-from-pool`).
-    pub allocated_from: Option<Box<str>>,
+    /// Shared, since thousands come from one.
+    pub allocated_from: Option<Arc<str>>,
     /// `spec.externalTrafficPolicy: Local`: only nodes with an endpoint may answer.
     pub local_traffic_only: bool,
-}
-
-impl Default for Contender {
-    fn default() -> Self {
-        Contender {
-            uid: "".into(),
-            created: 0,
-            labels: PackedLabels::default(),
-            held: [].into(),
-            held_is_broken: false,
-            allocated_from: None,
-            local_traffic_only: false,
-        }
-    }
 }
 
 impl Contender {
@@ -50,7 +39,7 @@ impl Contender {
             labels: PackedLabels::pack(&service.labels),
             held: service.held.into(),
             held_is_broken: service.held_is_broken,
-            allocated_from: service.allocated_from.map(String::into_boxed_str),
+            allocated_from: service.allocated_from.map(Arc::from),
             local_traffic_only: service.local_traffic_only,
         })
     }

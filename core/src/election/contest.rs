@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::outcome::Claim;
 use super::{Holder, Interfaces, Node, interfaces, order};
+use crate::few::Few;
 
 /// A node's number, in place of its name: thousands of addresses name each node. Given by the [`Elector`](super::Elector), the same
 /// as long as the node is there; other speakers number them otherwise.
@@ -91,22 +92,66 @@ impl Roster {
     }
 }
 
+/// The nodes that may answer, best first: those of a small cluster without a piece of memory of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Order {
+    /// So many of these; the rest are 0.
+    Short(u8, [NodeId; SHORT]),
+    /// More than that.
+    Long(Box<Box<[NodeId]>>),
+}
+
+/// So many fit beside two pointers' room, less what tells how many there are.
+const SHORT: usize = 7;
+
+impl FromIterator<NodeId> for Order {
+    fn from_iter<I: IntoIterator<Item = NodeId>>(nodes: I) -> Self {
+        let nodes: Vec<NodeId> = nodes.into_iter().collect();
+        let mut short = [NodeId(0); SHORT];
+        match short.get_mut(..nodes.len()) {
+            Some(those) => {
+                those.copy_from_slice(&nodes);
+                Order::Short(nodes.len() as u8, short)
+            }
+            None => Order::Long(Box::new(nodes.into())),
+        }
+    }
+}
+
+impl Order {
+    fn as_slice(&self) -> &[NodeId] {
+        match self {
+            Order::Short(many, nodes) => &nodes[..usize::from(*many)],
+            Order::Long(nodes) => nodes,
+        }
+    }
+}
+
 /// The links on which each of the nodes may announce.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Places {
-    /// The same names for all.
+    /// The same for all.
     Alike(Interfaces),
     /// In the order of the nodes.
     Each(Box<[Interfaces]>),
 }
 
+static ALL: Interfaces = Interfaces::All;
+
+impl Places {
+    fn alike(interfaces: Interfaces) -> Option<Box<Self>> {
+        (interfaces != Interfaces::All).then(|| Box::new(Places::Alike(interfaces)))
+    }
+}
+
 /// Who may answer for an address, by the API alone; there is at least one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Contest {
-    order: Box<[NodeId]>,
-    places: Places,
+    order: Order,
+    /// `None` for all links of each node: so it is nearly always.
+    places: Option<Box<Places>>,
     /// The Services that have the address, ascending: one, or those that share it.
-    pub services: Box<[Holder]>,
+    pub services: Few<Holder>,
 }
 
 impl Contest {
@@ -127,55 +172,56 @@ impl Contest {
         }
         let alike = places.windows(2).all(|pair| pair[0] == pair[1]);
         let places = match places.first()? {
-            first if alike => Places::Alike(first.clone()),
-            _ => Places::Each(places.into()),
+            first if alike => Places::alike(first.clone()),
+            _ => Some(Box::new(Places::Each(places.into()))),
         };
         let holder = |claim: &Claim<'_>| Holder { key: claim.key.clone(), uid: claim.uid.clone() };
         let mut services: Vec<Holder> = claims.iter().map(holder).collect();
         services.sort();
-        Some(Contest { order: ids.into(), places, services: services.into() })
+        Some(Contest { order: ids.into_iter().collect(), places, services: services.into() })
     }
 
     /// These nodes in this order, on all links.
     pub fn among(order: impl IntoIterator<Item = NodeId>, services: Vec<Holder>) -> Self {
-        let order = order.into_iter().collect();
-        Contest { order, places: Places::Alike(Interfaces::All), services: services.into() }
+        Contest { order: order.into_iter().collect(), places: None, services: services.into() }
     }
 
     /// The same, on these links only.
     #[must_use]
     pub fn on(self, interfaces: Interfaces) -> Self {
-        Contest { places: Places::Alike(interfaces), ..self }
+        Contest { places: Places::alike(interfaces), ..self }
     }
 
     /// One for tests and simulations: these nodes in this order, each on these links.
     pub fn limited(order: impl IntoIterator<Item = (NodeId, Interfaces)>, services: Vec<Holder>) -> Self {
         let (order, each): (Vec<NodeId>, Vec<Interfaces>) = order.into_iter().unzip();
-        Contest { order: order.into(), places: Places::Each(each.into()), services: services.into() }
+        let places = Some(Box::new(Places::Each(each.into())));
+        Contest { order: order.into_iter().collect(), places, services: services.into() }
     }
 
     /// The nodes, best first: MetalLB's order.
     pub fn order(&self) -> &[NodeId] {
-        &self.order
+        self.order.as_slice()
     }
 
     /// The links on which the node at this place of the order may announce.
     pub fn interfaces(&self, place: usize) -> &Interfaces {
-        match &self.places {
-            Places::Alike(names) => names,
-            Places::Each(each) => &each[place],
+        match self.places.as_deref() {
+            None => &ALL,
+            Some(Places::Alike(names)) => names,
+            Some(Places::Each(each)) => &each[place],
         }
     }
 
     /// The links on which this node may announce; `None` for a node that may not.
     pub fn interfaces_of(&self, node: NodeId) -> Option<&Interfaces> {
-        let place = self.order.iter().position(|id| *id == node)?;
+        let place = self.order().iter().position(|id| *id == node)?;
         Some(self.interfaces(place))
     }
 
     /// Whether the advertisements name interfaces, for any node.
     pub fn is_limited(&self) -> bool {
-        self.places != Places::Alike(Interfaces::All)
+        self.places.is_some()
     }
 
     /// The owner where the API is the only witness of a node's health.
@@ -186,7 +232,7 @@ impl Contest {
     /// 2. nodes whose speakers say that traffic would end there come last;
     /// 3. then the order decides.
     pub fn owner_by_api(&self, roster: &Roster) -> Option<NodeId> {
-        let members = || self.order.iter().filter_map(|id| Some((*id, roster.get(*id)?)));
+        let members = || self.order().iter().filter_map(|id| Some((*id, roster.get(*id)?)));
         let any_ready = members().any(|(_, member)| member.ready);
         let counting = members().filter(|(_, member)| member.ready || !any_ready);
         counting.min_by_key(|(_, member)| member.unfit).map(|(id, _)| id)

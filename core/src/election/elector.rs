@@ -4,12 +4,14 @@
 //! answer for it in order, without computing anew what a change does not touch. A Service that changes costs the
 //! contest of its own addresses; a node's labels, a pool or an advertisement cost all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::advertisement::Advertisement;
 use crate::announce::Cover;
+use crate::dense::DenseMap;
+use crate::few::Few;
 use crate::net::AddressRange;
 use crate::pool::Pool;
 use crate::service::ServiceKey;
@@ -42,14 +44,25 @@ struct Entry {
     endpoints: Endpoints,
 }
 
+/// What is known of one address: a Service has it, or had it when it was last looked at.
+#[derive(Clone, Debug, Default)]
+struct Address {
+    /// The Services whose status names it, ascending.
+    holders: Few<Arc<ServiceKey>>,
+    /// Who may answer for it, when it was last looked at.
+    contest: Option<Arc<Contest>>,
+}
+
 /// Keeps who may answer for what.
 #[derive(Clone, Debug, Default)]
 pub struct Elector {
     /// Pools, advertisements and nodes; its Services are those below.
     field: Snapshot,
-    services: BTreeMap<Arc<ServiceKey>, Box<Entry>>,
-    holders: BTreeMap<IpAddr, Vec<Arc<ServiceKey>>>,
-    contests: BTreeMap<IpAddr, Arc<Contest>>,
+    services: DenseMap<Arc<ServiceKey>, Entry>,
+    addresses: DenseMap<IpAddr, Address>,
+    /// The names of pools that Services have their addresses from, each once. Those that no Service names any more stay: there
+    /// are few.
+    pools: BTreeSet<Arc<str>>,
     roster: Arc<Roster>,
     /// The cover of the pools, and the addresses with a contest outside of it.
     inside: Cover,
@@ -61,37 +74,45 @@ pub struct Elector {
 
 impl Elector {
     /// The Service is this now, or gone. Its endpoints stay as they were told.
-    pub fn set_service(&mut self, key: &ServiceKey, service: Option<Contender>) {
+    pub fn set_service(&mut self, key: &Arc<ServiceKey>, service: Option<Contender>) {
         let known = self.services.get_key_value(key);
         let known = known.map(|(key, entry)| (key.clone(), entry.service.clone()));
-        let key = known.as_ref().map_or_else(|| Arc::new(key.clone()), |(key, _)| key.clone());
+        let key = known.as_ref().map_or(key, |(key, _)| key).clone();
         let before = known.map(|(_, known)| known);
         if before == service {
             return;
         }
         for address in before.iter().flat_map(|before| &before.held) {
             self.touched.insert(*address);
-            if let Some(holders) = self.holders.get_mut(address) {
-                holders.retain(|holder| *holder != key);
-                if holders.is_empty() {
-                    self.holders.remove(address);
-                }
+            if let Some(known) = self.addresses.get_mut(address) {
+                known.holders.retain(|holder| *holder != key);
             }
         }
-        let Some(service) = service else {
+        let Some(mut service) = service else {
             self.services.remove(&key);
             return;
         };
         for address in &service.held {
             self.touched.insert(*address);
-            let holders = self.holders.entry(*address).or_default();
+            let holders = &mut self.addresses.or_default(*address).holders;
             // A status may name an address twice.
             if let Err(at) = holders.binary_search(&key) {
-                holders.reserve_exact(1);
                 holders.insert(at, key.clone());
             }
         }
-        self.services.entry(key).or_default().service = service;
+        service.allocated_from = service.allocated_from.map(|pool| self.shared(pool));
+        self.services.or_default(key).service = service;
+    }
+
+    /// The same text as it is kept already, if it is.
+    fn shared(&mut self, pool: Arc<str>) -> Arc<str> {
+        match self.pools.get(&pool) {
+            Some(known) => known.clone(),
+            None => {
+                self.pools.insert(pool.clone());
+                pool
+            }
+        }
     }
 
     /// Where the Service's endpoints serve now. Nothing, for a Service that is not known.
@@ -108,6 +129,11 @@ impl Elector {
         self.services.keys()
     }
 
+    /// The name as it is kept, of a Service that is known: ten thousand twice are a megabyte.
+    pub fn key(&self, key: &ServiceKey) -> Option<&Arc<ServiceKey>> {
+        self.services.get_key_value(key).map(|(key, _)| key)
+    }
+
     /// The Service of this name.
     pub fn service(&self, key: &ServiceKey) -> Option<&Contender> {
         self.services.get(key).map(|entry| &entry.service)
@@ -120,7 +146,8 @@ impl Elector {
         (self.field.pools, self.field.some_pools_unusable) = (pools, some_pools_unusable);
         let ranges: Vec<_> = self.field.pools.iter().flat_map(|pool| pool.ranges.iter().copied()).collect();
         self.inside = Cover::of(&ranges);
-        let all = self.contests.keys().copied();
+        let contested = self.addresses.iter().filter(|(_, known)| known.contest.is_some());
+        let all = contested.map(|(address, _)| *address);
         self.outside = all.filter(|address| !self.inside.contains(*address)).collect();
     }
 
@@ -169,27 +196,30 @@ impl Elector {
     /// What is different since the last call, by address.
     pub fn update(&mut self) -> Vec<Change> {
         if std::mem::take(&mut self.all) {
-            self.touched.extend(self.holders.keys());
+            self.touched.extend(self.addresses.keys());
         }
         let mut changes = Vec::new();
         for address in std::mem::take(&mut self.touched) {
             let contest = self.contest(address);
-            let known = self.contests.get(&address);
-            if known.map(|known| &**known) == contest.as_ref().ok() {
+            let known = self.addresses.get_mut(&address);
+            let before = known.as_ref().and_then(|known| known.contest.as_deref());
+            let same = before == contest.as_ref().ok();
+            let contest = contest.map(Arc::new);
+            if let Some(known) = known {
+                if !same {
+                    known.contest = contest.as_ref().ok().cloned();
+                }
+                if known.holders.is_empty() {
+                    self.addresses.remove(&address);
+                }
+            }
+            if same {
                 continue;
             }
-            let contest = contest.map(Arc::new);
-            match &contest {
-                Ok(contest) => {
-                    if !self.inside.contains(address) {
-                        self.outside.insert(address);
-                    }
-                    self.contests.insert(address, contest.clone());
-                }
-                Err(_) => {
-                    self.outside.remove(&address);
-                    self.contests.remove(&address);
-                }
+            if contest.is_err() {
+                self.outside.remove(&address);
+            } else if !self.inside.contains(address) {
+                self.outside.insert(address);
             }
             changes.push(Change { address, contest });
         }
@@ -197,7 +227,7 @@ impl Elector {
     }
 
     fn contest(&self, address: IpAddr) -> Result<Contest, Lost> {
-        let holders = self.holders.get(&address).ok_or(Lost::Released)?;
+        let holders = &self.addresses.get(&address).ok_or(Lost::Released)?.holders;
         let mut why = Lost::Released;
         let mut claims = Vec::with_capacity(holders.len());
         for key in holders.iter().rev() {
@@ -208,5 +238,30 @@ impl Elector {
             }
         }
         Contest::of(&claims, &self.roster).ok_or(why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_of_what_is_gone() {
+        let mut elector = Elector::default();
+        let keys = ["web", "db"].map(|name| Arc::new(ServiceKey::new("shop", name)));
+        let address: IpAddr = "10.0.0.1".parse().unwrap();
+        let service = Contender { held: [address].into(), ..Contender::default() };
+        for known in [true, false] {
+            keys.iter().for_each(|key| elector.set_service(key, known.then(|| service.clone())));
+            assert_eq!(elector.addresses.len(), 1, "until it is looked at");
+            elector.update();
+        }
+        assert!(elector.addresses.is_empty() && elector.services.is_empty());
+        // An address that is not the Service's any more, while the Service stays.
+        elector.set_service(&keys[0], Some(service));
+        elector.update();
+        elector.set_service(&keys[0], Some(Contender { created: 7, ..Contender::default() }));
+        elector.update();
+        assert!(elector.addresses.is_empty() && elector.touched.is_empty());
     }
 }

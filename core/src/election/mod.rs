@@ -25,6 +25,7 @@ mod contest;
 mod elector;
 mod node;
 mod outcome;
+mod uid;
 
 use std::cell::OnceCell;
 use std::cmp::Reverse;
@@ -42,6 +43,7 @@ pub use contest::{Contest, Member, NodeId, Roster};
 pub use elector::{Change, Elector, Lost};
 pub use node::{Endpoints, Node};
 pub use outcome::{Announcement, Candidate, Holder, Outcome, Owner, Snapshot, decide};
+pub use uid::Uid;
 
 /// The links on which an address is announced.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

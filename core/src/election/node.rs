@@ -35,17 +35,15 @@ pub struct Node {
 /// (discovery/v1), so one that terminates but still serves counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoints {
-    /// Whether any endpoint serves, on a known node or not.
-    any: bool,
-    /// The nodes (`nodeName`) on which one serves; ascending, each once. Shared, names and list: a cluster has thousands of
-    /// these and few nodes.
+    /// The nodes (`nodeName`) on which one serves; ascending, each once; `None` where none serves at all, on a known node or
+    /// not. Shared, names and list: a cluster has thousands of these and few nodes.
     nodes: Option<Arc<[Arc<str>]>>,
 }
 
 impl Endpoints {
     /// Counts one more serving endpoint, on `node` where that is known.
     pub fn add(&mut self, node: Option<Arc<str>>) {
-        self.any = true;
+        self.nodes.get_or_insert_default();
         if let Some(node) = node
             && let Err(at) = self.nodes().binary_search(&node)
         {
@@ -57,8 +55,7 @@ impl Endpoints {
 
     /// Counts all those of `other` too.
     pub fn merge(&mut self, other: &Endpoints) {
-        self.any |= other.any;
-        if self.nodes.is_none() {
+        if self.nodes().is_empty() && other.any() {
             self.nodes.clone_from(&other.nodes);
         } else {
             other.nodes().iter().for_each(|node| self.add(Some(node.clone())));
@@ -67,7 +64,7 @@ impl Endpoints {
 
     /// Whether any endpoint serves, on a known node or not.
     pub fn any(&self) -> bool {
-        self.any
+        self.nodes.is_some()
     }
 
     /// Whether one serves on `node`.

@@ -8,7 +8,7 @@ use crate::advertisement::Advertisement;
 use crate::pool::Pool;
 use crate::service::ServiceKey;
 
-use super::{Contender, Contest, Eligible, Endpoints, Interfaces, Nobody, Node, Roster, eligible};
+use super::{Contender, Contest, Eligible, Endpoints, Interfaces, Nobody, Node, Roster, Uid, eligible};
 
 /// All that is known, at one moment. The order within each list means nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub struct Holder {
     /// Its name.
     pub key: Arc<ServiceKey>,
     /// `metadata.uid`, by which events are found.
-    pub uid: Arc<str>,
+    pub uid: Uid,
 }
 
 impl Outcome {
@@ -83,7 +83,7 @@ impl Outcome {
 /// One Service's claim to its addresses.
 pub(super) struct Claim<'a> {
     pub(super) key: &'a Arc<ServiceKey>,
-    pub(super) uid: &'a Arc<str>,
+    pub(super) uid: &'a Uid,
     pub(super) created: i64,
     /// The address that is hashed.
     pub(super) first: IpAddr,

@@ -11,7 +11,7 @@ use crate::peers::Timing;
 use crate::wire::hello::{StationId, Voice};
 
 use super::field::{Field, Me};
-use super::phase::{Phase, Spot};
+use super::phase::{Others, Phase};
 
 /// So many intervals views may differ before it is no longer the views that decide.
 const GRACE: u32 = 10;
@@ -47,37 +47,37 @@ pub(super) struct Outcome {
 pub(super) fn decide(
     me: &Me,
     field: &Field,
-    spot: &mut Spot,
+    (phase, known): (Phase, &mut Others),
     address: IpAddr,
     timing: &Timing,
     roster: &Roster,
     now: Duration,
 ) -> Outcome {
     let there = |station: &StationId| field.runner(*station).is_some_and(super::field::Runner::is_there);
-    let others = spot.claimants.iter().map(|(station, _)| *station).filter(there);
+    let others = known.claimants.iter().map(|(station, _)| *station).filter(there);
     let others: Vec<StationId> = others.filter(|station| *station != me.station).collect();
     if others.is_empty() {
-        spot.dispute = None;
+        known.dispute = None;
         return Outcome::default();
     }
     let live = |station: &&StationId| field.runner(**station).is_some_and(|runner| !runner.stale);
-    let owns = |station: &&StationId| spot.claims(**station) == Some(Voice::Own);
+    let owns = |station: &&StationId| known.claims(**station) == Some(Voice::Own);
     if me.stale
         && let Some(station) = others.iter().filter(owns).find(live)
     {
         // Once we know again what it says now, the other one has its time to hear us.
-        spot.dispute = None;
+        known.dispute = None;
         return Outcome { defer_to: Some(*station), again: None };
     }
-    let mut since = *spot.dispute.get_or_insert(now);
+    let mut since = *known.dispute.get_or_insert(now);
     if since + whole(timing) <= now {
         since = now;
-        spot.dispute = Some(now);
+        known.dispute = Some(now);
     }
     let until = since + timing.interval * GRACE;
     if now < until {
         // Only what we say ourselves can be heard.
-        let again = (spot.phase != Phase::Silent).then_some(until);
+        let again = (phase != Phase::Silent).then_some(until);
         return Outcome { defer_to: None, again: again.or(Some(until)) };
     }
     let name = |station: StationId| {

@@ -21,6 +21,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dense::DenseMap;
 use crate::election::{Contest, Roster};
 use crate::peers::{Peers, Standing, Timing};
 use crate::wire::Mac;
@@ -28,7 +29,7 @@ use crate::wire::hello::{Claim, Digest, StationId, Voice};
 
 use field::{Elected, Field, Me};
 pub use phase::Phase;
-use phase::Spot;
+use phase::{Others, Spot};
 
 /// What the announcer is to do on this link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub enum Act {
 const KNOWS_BETTER: u32 = 10;
 
 /// All contests by address.
-pub type Contests = BTreeMap<IpAddr, Arc<Contest>>;
+pub type Contests = DenseMap<IpAddr, Arc<Contest>>;
 
 /// What settles the addresses of one link, beside what the link's own state says.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +81,9 @@ pub struct Ownership {
     field: Field,
     /// What the field was made of; the nodes' numbers beside.
     read: Option<(u64, Standing, bool, bool)>,
-    spots: BTreeMap<IpAddr, Spot>,
+    spots: DenseMap<IpAddr, Spot>,
+    /// In how many of them we stand in: it is asked at each turn, and hardly ever in any.
+    stand_ins: usize,
     /// When to look again at an address whose elected station has not claimed it yet, or that is disputed.
     waits: BTreeSet<(Duration, IpAddr)>,
     /// What we claim, and what of it the others were not told yet: what was claimed before.
@@ -123,7 +126,8 @@ impl Ownership {
             timing,
             field: Field::default(),
             read: None,
-            spots: BTreeMap::new(),
+            spots: DenseMap::new(),
+            stand_ins: 0,
             waits: BTreeSet::new(),
             digest: Digest::default(),
             untold: BTreeMap::new(),
@@ -183,16 +187,20 @@ impl Ownership {
     /// Claims of stations that are gone count no longer; and among others than before, disputes begin anew.
     fn forget_claimants(&mut self, peers: &Peers) {
         for spot in self.spots.values_mut() {
-            spot.claimants.retain(|(station, _)| peers.get(*station).is_some());
-            spot.dispute = None;
+            spot.change_others(|others| {
+                others.claimants.retain(|(station, _)| peers.get(*station).is_some());
+                others.dispute = None;
+            });
         }
     }
 
     /// Looks at one address again: its contest changed.
     pub fn contest(&mut self, address: IpAddr, known: Known<'_>, now: Duration) {
         if let Some(spot) = self.spots.get_mut(&address) {
-            spot.passed.clear();
-            spot.dispute = None;
+            spot.change_others(|others| {
+                others.passed.clear();
+                others.dispute = None;
+            });
         }
         self.settle(address, known, now);
     }
@@ -223,22 +231,24 @@ impl Ownership {
 
     fn put(&mut self, station: StationId, claim: &Claim) {
         self.touched.insert(claim.address);
-        let spot = self.spots.entry(claim.address).or_default();
+        let spot = self.spots.or_default(claim.address);
         let disputed = spot.phase == Phase::Owner && spot.claims(station) == Some(Voice::Own);
         if disputed && claim.voice == Voice::Released {
             self.acts.push(Act::Again(claim.address));
         }
         spot.had = true;
-        spot.released = match claim.voice {
-            Voice::Released => spot.claims(station).map(|_| station).or(spot.released),
-            _ => None,
-        };
-        spot.claimants.retain(|(known, _)| *known != station);
-        if claim.voice != Voice::Released {
-            spot.claimants.push((station, claim.voice));
-            spot.claimants.sort();
-            spot.passed.retain(|passed| *passed != station);
-        }
+        spot.with_others(|others| {
+            others.released = match claim.voice {
+                Voice::Released => others.claims(station).map(|_| station).or(others.released),
+                _ => None,
+            };
+            others.claimants.retain(|(known, _)| *known != station);
+            if claim.voice != Voice::Released {
+                others.claimants.push((station, claim.voice));
+                others.claimants.sort();
+                others.passed.retain(|passed| *passed != station);
+            }
+        });
     }
 
     /// Looks again at what waited until now.
@@ -264,7 +274,7 @@ impl Ownership {
     /// 4. another's: what we answer for we go on answering for, until the other one claims it.
     fn settle(&mut self, address: IpAddr, known: Known<'_>, now: Duration) {
         let elected = self.elected(address, known, now);
-        let spot = self.spots.entry(address).or_default();
+        let spot = self.spots.or_default(address);
         let phase = spot.phase;
         match elected {
             None => self.enter(address, Phase::Silent),
@@ -295,16 +305,17 @@ impl Ownership {
     fn elected(&mut self, address: IpAddr, known: Known<'_>, now: Duration) -> Option<Elected> {
         let contest = known.contests.get(&address)?;
         let Ownership { me, timing, field, spots, waits, .. } = self;
-        let spot = spots.entry(address).or_default();
-        loop {
-            let elected = field.elect(contest, address, &spot.claimants, &spot.passed, known.roster);
+        let spot = spots.or_default(address);
+        let phase = spot.phase;
+        let elect = |others: &mut Others| loop {
+            let elected = field.elect(contest, address, &others.claimants, &others.passed, known.roster);
             let Some(elected) = elected else {
-                spot.wait = None;
+                others.wait = None;
                 return None;
             };
             if elected.station == me.station {
-                spot.wait = None;
-                let other = dispute::decide(me, field, spot, address, timing, known.roster, now);
+                others.wait = None;
+                let other = dispute::decide(me, field, (phase, others), address, timing, known.roster, now);
                 if let Some(again) = other.again {
                     waits.insert((again, address));
                 }
@@ -314,40 +325,43 @@ impl Ownership {
                     fit: true,
                 }));
             }
-            spot.dispute = None;
-            if spot.claims(elected.station).is_some() || !elected.fit {
-                spot.wait = None;
+            others.dispute = None;
+            if others.claims(elected.station).is_some() || !elected.fit {
+                others.wait = None;
                 return Some(elected);
             }
-            match spot.wait {
+            match others.wait {
                 Some((station, until)) if station == elected.station => {
                     if until > now {
                         return Some(elected);
                     }
-                    spot.passed.push(station);
-                    spot.wait = None;
+                    others.passed.push(station);
+                    others.wait = None;
                 }
                 _ => {
                     // Who had it, gave it up and knows the API's present state has seen something that we have not yet.
                     let live = field.runner(elected.station).is_some_and(|runner| !runner.stale);
-                    let gave_up = live && spot.released == Some(elected.station);
+                    let gave_up = live && others.released == Some(elected.station);
                     let until = now + timing.patience() * if gave_up { KNOWS_BETTER } else { 1 };
-                    spot.wait = Some((elected.station, until));
+                    others.wait = Some((elected.station, until));
                     waits.insert((until, address));
                     return Some(elected);
                 }
             }
-        }
+        };
+        spot.with_others(elect)
     }
 
     /// Changes how an address is answered for, and notes what is to be told of that.
     fn enter(&mut self, address: IpAddr, phase: Phase) {
-        let spot = self.spots.entry(address).or_default();
+        let spot = self.spots.or_default(address);
         let before = std::mem::replace(&mut spot.phase, phase);
         if before == phase {
             return;
         }
-        let new = before == Phase::Silent && spot.claimants.is_empty() && !spot.had;
+        self.stand_ins += usize::from(matches!(phase, Phase::StandIn(_)));
+        self.stand_ins -= usize::from(matches!(before, Phase::StandIn(_)));
+        let new = before == Phase::Silent && spot.claimants().is_empty() && !spot.had;
         spot.had = true;
         match (before, phase) {
             (Phase::Yielding, Phase::Owner) | (Phase::Owner, Phase::Yielding) => {}
@@ -391,7 +405,7 @@ impl Ownership {
 
     /// Whether the station with this Ethernet address claims the address.
     pub fn is_claimed_by(&self, address: IpAddr, mac: Mac) -> bool {
-        let claimants = self.spots.get(&address).map(|spot| spot.claimants.as_slice()).unwrap_or_default();
+        let claimants = self.spots.get(&address).map(Spot::claimants).unwrap_or_default();
         claimants
             .iter()
             .any(|(station, _)| self.field.runner(*station).is_some_and(|runner| runner.mac == mac))
@@ -419,6 +433,9 @@ impl Ownership {
             Phase::StandIn(mac) => Some(mac),
             _ => None,
         };
+        if self.stand_ins == 0 {
+            return BTreeSet::new();
+        }
         self.spots.values().filter_map(mac).collect()
     }
 }

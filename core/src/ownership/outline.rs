@@ -4,7 +4,7 @@ use std::hash::Hasher;
 
 use crate::outline::Outline;
 
-use super::phase::Spot;
+use super::phase::{Others, Spot};
 use super::{Ownership, dispute};
 
 impl Ownership {
@@ -22,10 +22,14 @@ impl Ownership {
             generation: _,
             acts,
             read: _,
+            stand_ins: _,
         } = self;
         out.put((me, field, digest, untold, touched, acts.len(), spots.len(), waits.len()));
-        for (address, spot) in spots {
-            let Spot { phase, had: _, claimants, wait, released, passed, dispute: since } = spot;
+        let none = Others::default();
+        for (address, spot) in spots.iter() {
+            let Spot { phase, had: _, others } = spot;
+            let Others { claimants, wait, released, passed, dispute: since } =
+                others.as_deref().unwrap_or(&none);
             out.put((address, phase, claimants, released, passed));
             out.put((wait.map(|(station, _)| station), since.is_some()));
             out.until(wait.map(|(_, until)| until).unwrap_or_default());

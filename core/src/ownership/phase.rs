@@ -45,6 +45,13 @@ pub(super) struct Spot {
     pub(super) phase: Phase,
     /// Whether anybody of us ever answered for it here.
     pub(super) had: bool,
+    /// In a box, because of ten thousand addresses that one node owns alone hardly any has one.
+    pub(super) others: Option<Box<Others>>,
+}
+
+/// What is known of those who answer for an address, or should, beside us.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Others {
     /// Who else says that it answers for it, ascending.
     pub(super) claimants: Vec<(StationId, Voice)>,
     /// Who is elected and has not claimed yet, and until when that is waited for.
@@ -57,13 +64,41 @@ pub(super) struct Spot {
     pub(super) dispute: Option<Duration>,
 }
 
-impl Spot {
-    /// What a station claims of it.
+impl Others {
+    /// What a station claims.
     pub(super) fn claims(&self, station: StationId) -> Option<Voice> {
         self.claimants.iter().find(|(known, _)| *known == station).map(|(_, voice)| *voice)
     }
+}
+
+impl Spot {
+    /// What a station claims of it.
+    pub(super) fn claims(&self, station: StationId) -> Option<Voice> {
+        self.others.as_ref()?.claims(station)
+    }
+
+    /// Who else says that it answers for it, ascending.
+    pub(super) fn claimants(&self) -> &[(StationId, Voice)] {
+        self.others.as_ref().map(|others| others.claimants.as_slice()).unwrap_or_default()
+    }
+
+    /// Changes what is known of others, if anything is.
+    pub(super) fn change_others(&mut self, how: impl FnOnce(&mut Others)) {
+        if let Some(others) = &mut self.others {
+            how(others);
+            self.others.take_if(|others| **others == Others::default());
+        }
+    }
+
+    /// The same, also where nothing is known yet.
+    pub(super) fn with_others<T>(&mut self, how: impl FnOnce(&mut Others) -> T) -> T {
+        let mut others = self.others.take().unwrap_or_default();
+        let result = how(&mut others);
+        self.others = Some(others).filter(|others| **others != Others::default());
+        result
+    }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.phase == Phase::Silent && self.claimants.is_empty()
+        self.phase == Phase::Silent && self.claimants().is_empty()
     }
 }

@@ -248,7 +248,7 @@ proptest! {
                 desk.hear(n, state(n), false, ms(0));
             }
             desk.stand(standing(me), false, ms(0));
-            let contest = &desk.contests[&VIP];
+            let contest = desk.contests.get(&VIP).expect("it is contested");
             let owner = desk.own.field.elect(contest, VIP, &[], &[], &desk.roster);
             elected.insert(owner.map(|elected| elected.station));
         }

@@ -194,6 +194,8 @@ pub struct Speaker {
     heard_on: BTreeSet<String>,
     /// Addresses that came up while this speaker was there, and when.
     fresh: BTreeMap<IpAddr, Duration>,
+    /// When the last of them did.
+    freshest: Duration,
     /// Addresses that nobody may answer for since then: one that returns soon is not new.
     lately: BTreeMap<IpAddr, Duration>,
     /// Who announced an address of ours, and when to see whether it has claimed it.
@@ -232,6 +234,7 @@ impl Speaker {
             conflicts: Conflicts::new(config.conflict_detection, config.epoch),
             askers: Askers::new(config.epoch, LATELY),
             fresh: BTreeMap::new(),
+            freshest: Duration::ZERO,
             lately: BTreeMap::new(),
             rivals: BTreeMap::new(),
             config,
@@ -289,6 +292,7 @@ impl Speaker {
                     let returns = self.lately.remove(&change.address).is_some();
                     if self.informed && known.is_none() && !returns {
                         self.fresh.insert(change.address, now);
+                        self.freshest = now;
                     }
                 }
                 Err(_) => {
@@ -399,6 +403,10 @@ impl Speaker {
             self.ask_proxies(link, now);
         }
         self.look_for_end_of_pause(now);
+        // Ten thousand that came at once are not to be kept until there is news again.
+        if self.freshest + others::NEW <= now {
+            self.fresh.clear();
+        }
         self.looked = now;
     }
 

@@ -26,6 +26,7 @@ impl Speaker {
             links,
             heard_on,
             fresh: _,
+            freshest: _,
             lately: _,
             rivals: _,
             announcer: _,

@@ -251,7 +251,7 @@ impl World {
                 words.push("all".to_owned());
                 continue;
             };
-            let name = &standing.service.key.name;
+            let name = standing.service.key.name();
             let conflict = match standing.conflict.map(|conflict| conflict.held_back) {
                 None => "",
                 Some(false) => ", in conflict",

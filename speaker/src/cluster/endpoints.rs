@@ -1,9 +1,12 @@
 //! Which nodes have an endpoint of which Service.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use ferrolb_core::dense::DenseMap;
 use ferrolb_core::election::Endpoints;
+use ferrolb_core::few::Few;
 use ferrolb_core::service::ServiceKey;
 use ferrolb_crds::view::EndpointSlice;
 use ferrolb_runtime::Seen;
@@ -20,7 +23,7 @@ pub struct Slice {
 }
 
 impl Slice {
-    pub(super) fn of(slice: &EndpointSlice) -> Self {
+    pub(crate) fn of(slice: &EndpointSlice) -> Self {
         let namespace = slice.metadata.namespace.clone().unwrap_or_default();
         Slice {
             key: ServiceKey::new(namespace, slice.metadata.name.clone().unwrap_or_default()),
@@ -37,29 +40,36 @@ const KNOWN: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Slices {
     /// Of each Service: the names of its slices, with where each serves.
-    of: BTreeMap<Arc<ServiceKey>, Vec<(Arc<str>, Endpoints)>>,
-    /// The Service of each slice, by namespace and name: a slice may change hands.
-    owners: HashMap<(Arc<str>, Arc<str>), Arc<ServiceKey>>,
-    /// Namespaces, nodes and the like, each text once.
+    of: DenseMap<Arc<ServiceKey>, Few<(Box<str>, Endpoints)>>,
+    /// The hashes of all namespaces and names of slices: one that is not among them is not looked for. They have 64 bits, so that
+    /// of ten thousand no two have the same, but for one cluster in hundreds of billions.
+    names: HashSet<u64>,
+    /// The names of nodes, each once.
     texts: BTreeSet<Arc<str>>,
     /// Where slices serve: most are like others.
     known: BTreeSet<Endpoints>,
 }
 
 impl Slices {
-    /// Takes note; returns the Services whose endpoints may have changed.
-    pub(super) fn see(&mut self, seen: Seen<Slice>) -> BTreeSet<ServiceKey> {
+    /// Takes note; returns the Services whose endpoints may have changed. `shared` is the name of a Service as others keep it, if
+    /// they do.
+    pub(super) fn see<'a>(
+        &mut self,
+        seen: Seen<Slice>,
+        shared: impl Fn(&ServiceKey) -> Option<&'a Arc<ServiceKey>>,
+    ) -> BTreeSet<Arc<ServiceKey>> {
         let mut touched = BTreeSet::new();
         match seen {
             Seen::Listed(all) => {
-                let before = std::mem::take(self).of;
-                touched.extend(before.into_keys().map(|key| (*key).clone()));
+                touched.extend(std::mem::take(self).of.into_keys());
                 for slice in all {
-                    self.apply(slice, &mut touched);
+                    self.apply(slice, &shared, &mut touched);
                 }
             }
-            Seen::Applied(slice) => self.apply(slice, &mut touched),
-            Seen::Deleted(slice) => self.remove(&slice.key, &mut touched),
+            Seen::Applied(slice) => self.apply(slice, &shared, &mut touched),
+            Seen::Deleted(slice) => {
+                self.remove(&slice.key, slice.service.as_ref(), &mut touched);
+            }
             Seen::Failing => {}
         }
         touched
@@ -72,39 +82,46 @@ impl Slices {
         all
     }
 
-    fn apply(&mut self, slice: Slice, touched: &mut BTreeSet<ServiceKey>) {
-        let owner = self.owner(&slice.key);
-        if owner.as_deref() != slice.service.as_ref() {
-            self.remove(&slice.key, touched);
+    /// The name of a Service as it is kept, if it has slices.
+    pub(super) fn key(&self, service: &ServiceKey) -> Option<&Arc<ServiceKey>> {
+        self.of.get_key_value(service).map(|(key, _)| key)
+    }
+
+    fn apply<'a>(
+        &mut self,
+        slice: Slice,
+        shared: impl Fn(&ServiceKey) -> Option<&'a Arc<ServiceKey>>,
+        touched: &mut BTreeSet<Arc<ServiceKey>>,
+    ) {
+        let Slice { key: slice, service, serving } = slice;
+        let known = service.as_ref().is_some_and(|service| self.has(service, slice.name()));
+        if !known {
+            self.remove(&slice, None, touched);
         }
-        let Some(service) = slice.service else { return };
+        let Some(service) = service else { return };
+        let nodes = serving;
         let mut serving = Endpoints::default();
-        for node in slice.serving {
+        for node in nodes {
             let node = node.map(|node| self.text(&node));
             serving.add(node);
         }
         let serving = self.shared(serving);
-        let (name, key) = match owner.filter(|owner| **owner == service) {
-            Some(owner) => (slice.key.name.as_str().into(), owner),
-            None => {
-                let known = self.of.get_key_value(&service).map(|(key, _)| key.clone());
-                let key = known.unwrap_or_else(|| Arc::new(service.clone()));
-                let name: Arc<str> = slice.key.name.as_str().into();
-                let id = (self.text(&slice.key.namespace), name.clone());
-                self.owners.insert(id, key.clone());
-                (name, key)
-            }
-        };
-        let slices = self.of.entry(key).or_default();
-        match slices.iter_mut().find(|(known, _)| *known == name) {
+        let key = self.key(&service).or_else(|| shared(&service)).cloned();
+        let key = key.unwrap_or_else(|| Arc::new(service));
+        let slices = self.of.or_default(key.clone());
+        match slices.iter_mut().find(|(name, _)| **name == *slice.name()) {
             Some((_, known)) if *known == serving => return,
             Some((_, known)) => *known = serving,
             None => {
-                slices.reserve_exact(1);
-                slices.push((name, serving));
+                slices.insert(usize::MAX, (slice.name().into(), serving));
+                self.names.insert(hash(&slice));
             }
         }
-        touched.insert(service);
+        touched.insert(key);
+    }
+
+    fn has(&self, service: &ServiceKey, slice: &str) -> bool {
+        self.of.get(service).is_some_and(|slices| slices.iter().any(|(name, _)| **name == *slice))
     }
 
     /// The same as it is kept already, if it is.
@@ -120,21 +137,34 @@ impl Slices {
         }
     }
 
-    fn remove(&mut self, slice: &ServiceKey, touched: &mut BTreeSet<ServiceKey>) {
-        let Some(service) = self.owner(slice) else { return };
-        self.owners.remove(&id(slice));
-        if let Some(slices) = self.of.get_mut(&service) {
-            slices.retain(|(name, _)| **name != *slice.name);
+    /// Takes a slice from its Service, which is this one, unless it changed hands.
+    fn remove(
+        &mut self,
+        slice: &ServiceKey,
+        service: Option<&ServiceKey>,
+        touched: &mut BTreeSet<Arc<ServiceKey>>,
+    ) {
+        if !self.names.contains(&hash(slice)) {
+            return;
+        }
+        let by_name =
+            service.filter(|service| self.has(service, slice.name())).and_then(|service| self.key(service));
+        let owner = by_name.or_else(|| {
+            // Somebody relabelled it, so it is looked for everywhere.
+            let theirs = |service: &&Arc<ServiceKey>| {
+                service.namespace() == slice.namespace() && self.has(service, slice.name())
+            };
+            self.of.keys().find(theirs)
+        });
+        let Some(owner) = owner.cloned() else { return };
+        self.names.remove(&hash(slice));
+        if let Some(slices) = self.of.get_mut(&owner) {
+            slices.retain(|(name, _)| **name != *slice.name());
             if slices.is_empty() {
-                self.of.remove(&service);
+                self.of.remove(&owner);
             }
         }
-        touched.insert((*service).clone());
-    }
-
-    /// The Service of a slice that is known.
-    fn owner(&self, slice: &ServiceKey) -> Option<Arc<ServiceKey>> {
-        self.owners.get(&id(slice)).cloned()
+        touched.insert(owner);
     }
 
     /// The same text as it is kept already, if it is. Those that nobody uses any more stay: there are few.
@@ -150,8 +180,10 @@ impl Slices {
     }
 }
 
-fn id(slice: &ServiceKey) -> (Arc<str>, Arc<str>) {
-    (slice.namespace.as_str().into(), slice.name.as_str().into())
+fn hash(slice: &ServiceKey) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    slice.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -171,8 +203,16 @@ mod tests {
         )
     }
 
-    fn web() -> ServiceKey {
-        ServiceKey::new("shop", "web")
+    fn key(name: &str) -> Arc<ServiceKey> {
+        Arc::new(ServiceKey::new("shop", name))
+    }
+
+    fn web() -> Arc<ServiceKey> {
+        key("web")
+    }
+
+    fn see(slices: &mut Slices, seen: Seen<Slice>) -> BTreeSet<Arc<ServiceKey>> {
+        slices.see(seen, |_| None)
     }
 
     fn on(slices: &Slices, service: &ServiceKey) -> Vec<&'static str> {
@@ -184,20 +224,23 @@ mod tests {
     fn endpoints_are_summed_up_over_all_slices_of_a_service() {
         let mut slices = Slices::default();
         let not_ready = json!([{"nodeName": "n1"}, {"nodeName": "n2", "conditions": {"ready": false}}]);
-        let touched = slices.see(Seen::Listed(vec![
-            slice("web-1", "web", &not_ready),
-            slice("web-2", "web", &json!([{"nodeName": "n3"}])),
-            slice("gone-1", "gone", &json!([{"nodeName": "n4"}])),
-        ]));
-        assert_eq!(touched, [ServiceKey::new("shop", "gone"), web()].into());
+        let touched = see(
+            &mut slices,
+            Seen::Listed(vec![
+                slice("web-1", "web", &not_ready),
+                slice("web-2", "web", &json!([{"nodeName": "n3"}])),
+                slice("gone-1", "gone", &json!([{"nodeName": "n4"}])),
+            ]),
+        );
+        assert_eq!(touched, [key("gone"), web()].into());
         assert_eq!(on(&slices, &web()), ["n1", "n3"]);
         assert_eq!(slices.endpoints(&ServiceKey::new("shop", "idle")), Endpoints::default());
 
         let one = slice("web-2", "web", &json!([{"nodeName": "n4"}]));
-        assert_eq!(slices.see(Seen::Applied(one.clone())), [web()].into());
+        assert_eq!(see(&mut slices, Seen::Applied(one.clone())), [web()].into());
         assert_eq!(on(&slices, &web()), ["n1", "n4"]);
-        assert_eq!(slices.see(Seen::Applied(one.clone())), [].into(), "nothing new");
-        slices.see(Seen::Deleted(one));
+        assert_eq!(see(&mut slices, Seen::Applied(one.clone())), [].into(), "nothing new");
+        see(&mut slices, Seen::Deleted(one));
         assert_eq!(on(&slices, &web()), ["n1"]);
     }
 
@@ -205,15 +248,40 @@ mod tests {
     fn a_slice_may_change_hands_and_a_list_replaces_all() {
         let mut slices = Slices::default();
         let on_n1 = json!([{"nodeName": "n1"}]);
-        slices.see(Seen::Applied(slice("x", "web", &on_n1)));
-        let other = ServiceKey::new("shop", "other");
-        assert_eq!(slices.see(Seen::Applied(slice("x", "other", &on_n1))), [other.clone(), web()].into());
+        see(&mut slices, Seen::Applied(slice("x", "web", &on_n1)));
+        let other = key("other");
+        assert_eq!(
+            see(&mut slices, Seen::Applied(slice("x", "other", &on_n1))),
+            [other.clone(), web()].into()
+        );
         assert_eq!((on(&slices, &web()), on(&slices, &other)), (vec![], vec!["n1"]));
-        assert_eq!(slices.see(Seen::Applied(slice("x", "", &on_n1))), [other.clone()].into());
+        assert_eq!(see(&mut slices, Seen::Applied(slice("x", "", &on_n1))), [other.clone()].into());
         assert_eq!(on(&slices, &other), [""; 0]);
 
-        slices.see(Seen::Applied(slice("x", "web", &on_n1)));
-        assert_eq!(slices.see(Seen::Listed(vec![])), [web()].into());
-        assert!(slices.of.is_empty() && slices.owners.is_empty());
+        see(&mut slices, Seen::Applied(slice("x", "web", &on_n1)));
+        assert_eq!(see(&mut slices, Seen::Listed(vec![])), [web()].into());
+        assert!(slices.of.is_empty() && slices.names.is_empty());
+    }
+
+    #[test]
+    fn a_slice_goes_by_whatever_label_it_goes_and_names_are_kept_once() {
+        let on_n1 = json!([{"nodeName": "n1"}]);
+        let elsewhere = Slice { key: ServiceKey::new("yard", "x"), ..slice("x", "web", &on_n1) };
+        let mut slices = Slices::default();
+        let ours = web();
+        let shared = |service: &ServiceKey| Some(&ours).filter(|ours| ***ours == *service);
+        slices.see(Seen::Listed(vec![slice("x", "web", &on_n1), slice("y", "web", &on_n1)]), shared);
+        assert!(Arc::ptr_eq(slices.key(&ours).unwrap(), &ours));
+        assert_eq!(
+            see(&mut slices, Seen::Deleted(elsewhere)),
+            [].into(),
+            "of that name, in another namespace"
+        );
+        // Relabelled and deleted while the watch was away.
+        assert_eq!(see(&mut slices, Seen::Deleted(slice("x", "other", &on_n1))), [web()].into());
+        assert_eq!(see(&mut slices, Seen::Deleted(slice("x", "web", &on_n1))), [].into(), "once");
+        assert_eq!(on(&slices, &ours), ["n1"]);
+        assert_eq!(see(&mut slices, Seen::Deleted(slice("y", "web", &on_n1))), [web()].into());
+        assert!(slices.of.is_empty() && slices.names.is_empty());
     }
 }

@@ -27,6 +27,10 @@ use tokio::sync::watch;
 
 use crate::Args;
 
+#[cfg(test)]
+pub(crate) use endpoints::Slice;
+#[cfg(test)]
+pub(crate) use world::contender;
 pub use world::{Configuration, Input, World};
 
 /// The speakers' own states, among which are those of others.

@@ -67,7 +67,7 @@ pub struct World {
 }
 
 /// What the election reads of a Service.
-pub(super) fn contender(service: &Service, lb_class: Option<&str>) -> (ServiceKey, Option<Contender>) {
+pub(crate) fn contender(service: &Service, lb_class: Option<&str>) -> (ServiceKey, Option<Contender>) {
     let key = ServiceKey::new(service.namespace().unwrap_or_default(), service.name_any());
     let core = service.to_core(lb_class);
     (key, core.and_then(|core| Contender::of(core, service.metadata.uid.as_deref().unwrap_or_default())))
@@ -98,7 +98,7 @@ impl World {
             }
             Input::Slices(seen) => {
                 self.list("endpointslices", &seen);
-                for service in self.slices.see(seen) {
+                for service in self.slices.see(seen, |service| self.elector.key(service)) {
                     self.elector.set_endpoints(&service, self.slices.endpoints(&service));
                 }
             }
@@ -140,23 +140,25 @@ impl World {
         match seen {
             Seen::Listed(all) => {
                 let there: BTreeSet<&ServiceKey> = all.iter().map(|(key, _)| key).collect();
-                let known: Vec<ServiceKey> = self.elector.services().map(|key| (**key).clone()).collect();
-                for gone in known.iter().filter(|key| !there.contains(key)) {
-                    self.elector.set_service(gone, None);
-                }
-                all.into_iter().for_each(|(key, service)| self.set_service(&key, service));
+                let known = self.elector.services();
+                let gone: Vec<_> = known.filter(|key| !there.contains(&***key)).cloned().collect();
+                gone.iter().for_each(|key| self.elector.set_service(key, None));
+                all.into_iter().for_each(|(key, service)| self.set_service(key, service));
             }
-            Seen::Applied((key, service)) => self.set_service(&key, service),
-            Seen::Deleted((key, _)) => self.elector.set_service(&key, None),
+            Seen::Applied((key, service)) => self.set_service(key, service),
+            Seen::Deleted((key, _)) => self.set_service(key, None),
             Seen::Failing => {}
         }
     }
 
-    fn set_service(&mut self, key: &ServiceKey, service: Option<Contender>) {
+    fn set_service(&mut self, key: ServiceKey, service: Option<Contender>) {
+        // One name of each, wherever it was seen first.
+        let known = self.elector.key(&key).or_else(|| self.slices.key(&key)).cloned();
+        let key = known.unwrap_or_else(|| Arc::new(key));
         let ours = service.is_some();
-        self.elector.set_service(key, service);
+        self.elector.set_service(&key, service);
         if ours {
-            self.elector.set_endpoints(key, self.slices.endpoints(key));
+            self.elector.set_endpoints(&key, self.slices.endpoints(&key));
         }
     }
 

@@ -225,8 +225,8 @@ fn note(node: &str, change: &Change, news: &News<'_>) -> Note {
         about: ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Service".to_owned()),
-            namespace: Some(service.namespace.clone()),
-            name: Some(service.name.clone()),
+            namespace: Some(service.namespace().to_owned()),
+            name: Some(service.name().to_owned()),
             // Without it `kubectl describe` does not show the event.
             uid: Some(uid.to_string()).filter(|uid| !uid.is_empty()),
             ..ObjectReference::default()
@@ -349,7 +349,7 @@ mod tests {
         keeper.see(Seen::Listed(vec![stored("7", Said::This(Saying::default()))]), NOW);
         assert_eq!(news(&mut keeper), ["nodeAssigned db uid u1"], "the other was told before the restart");
         let (next, _) = keeper.next(NOW).expect("one is to be written");
-        assert_eq!(next.name, "db");
+        assert_eq!(next.name(), "db");
         assert_eq!(keeper.next(NOW), None);
     }
 

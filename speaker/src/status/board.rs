@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ferrolb_core::dense::DenseMap;
+use ferrolb_core::election::Uid;
 use ferrolb_core::service::ServiceKey;
 use tokio::sync::watch;
 
@@ -24,7 +26,7 @@ pub struct Board {
 #[derive(Debug, Default)]
 struct State {
     /// Every Service that this node is elected for.
-    all: BTreeMap<Arc<ServiceKey>, Announced>,
+    all: DenseMap<Arc<ServiceKey>, Announced>,
     /// Those of which another host has an address, elected for or not. Apart, since hardly any has.
     conflicts: BTreeMap<Arc<ServiceKey>, Arc<Conflict>>,
     changed: BTreeMap<Arc<ServiceKey>, Note>,
@@ -37,7 +39,7 @@ struct State {
 /// Kept of a change until it is taken.
 #[derive(Debug)]
 struct Note {
-    uid: Arc<str>,
+    uid: Uid,
     before: Option<Kind>,
 }
 
@@ -53,7 +55,7 @@ pub(crate) enum Kind {
 pub(crate) struct Change {
     pub(crate) service: Arc<ServiceKey>,
     /// Its `metadata.uid`, as it was told last.
-    pub(crate) uid: Arc<str>,
+    pub(crate) uid: Uid,
     /// How it stood when changes were taken last.
     pub(crate) before: Option<Kind>,
     /// How it stands now.
@@ -66,7 +68,7 @@ impl Board {
     pub fn stand(
         &self,
         service: Arc<ServiceKey>,
-        uid: Arc<str>,
+        uid: Uid,
         now: Option<Announced>,
         conflict: Option<Arc<Conflict>>,
     ) {
@@ -100,7 +102,7 @@ impl Board {
 
     /// The same without other hosts.
     #[cfg(test)]
-    pub(crate) fn set(&self, service: Arc<ServiceKey>, uid: Arc<str>, now: Option<Announced>) {
+    pub(crate) fn set(&self, service: Arc<ServiceKey>, uid: Uid, now: Option<Announced>) {
         self.stand(service, uid, now, None);
     }
 

@@ -11,7 +11,7 @@
 //! so and what is stored, so a restart, a lost answer or an edit by hand all come to the same end, and a steady state
 //! writes nothing.
 //!
-//! The modules, from the bottom up: `names`, `pause`, `settling`, `complaint`, `few`, `board` (what is announced), `plan`
+//! The modules, from the bottom up: `names`, `pause`, `settling`, `complaint`, `board` (what is announced), `plan`
 //! (decisions on one Service), `queue` (which Service next), `objects` (what the API server has), `writer` (requests), and the three tasks.
 
 use std::collections::BTreeSet;
@@ -25,10 +25,9 @@ mod announced;
 mod board;
 mod complaint;
 mod configuration;
-mod few;
 mod leftovers;
 mod names;
-mod objects;
+pub(crate) mod objects;
 mod pause;
 mod plan;
 mod queue;

@@ -5,6 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ferrolb_core::dense::DenseMap;
+use ferrolb_core::few::Few;
 use ferrolb_core::service::ServiceKey;
 use ferrolb_crds::{
     ADDRESS_CONFLICT, CONFLICT_LABEL, HELD_BACK, IN_USE, SERVICE_NAME_LABEL, SERVICE_NAMESPACE_LABEL,
@@ -13,7 +15,6 @@ use ferrolb_crds::{
 use ferrolb_runtime::Seen;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference};
 
-use super::few::Few;
 use super::plan::{Object, Said, Saying};
 use super::settling::{Held, Settling};
 use super::{Interfaces, PodRef, names};
@@ -91,11 +92,11 @@ impl Reader {
         let service = ServiceKey::new(label(SERVICE_NAMESPACE_LABEL), label(SERVICE_NAME_LABEL));
         let status = object.status.unwrap_or_default();
         let fields = [
-            (&status.node, &self.me.node),
-            (&status.service_name, &service.name),
-            (&status.service_namespace, &service.namespace),
+            (&status.node, self.me.node.as_str()),
+            (&status.service_name, service.name()),
+            (&status.service_namespace, service.namespace()),
         ];
-        let said = if fields.iter().any(|(is, wanted)| !is.is_empty() && is != wanted) {
+        let said = if fields.iter().any(|(is, wanted)| !is.is_empty() && *is != wanted) {
             Said::OfAnother
         } else if fields.iter().any(|(is, _)| is.is_empty())
             || !status.interfaces.is_sorted_by(|one, two| one < two)
@@ -163,7 +164,7 @@ pub(crate) enum Touched {
 #[derive(Debug, Default)]
 pub(crate) struct Objects {
     /// Those of each Service, by name.
-    of: BTreeMap<Arc<ServiceKey>, Few<Object>>,
+    of: DenseMap<Arc<ServiceKey>, Few<Object>>,
     /// The hashes of all names: one that is not among them is not looked for. They have 64 bits, so that of ten
     /// thousand names no two have the same, but for one cluster in hundreds of billions.
     names: HashSet<u64>,
@@ -181,7 +182,7 @@ pub(crate) struct Objects {
 impl Objects {
     /// Those for one Service, by name.
     pub(crate) fn of(&self, service: &ServiceKey) -> &[Object] {
-        self.of.get(service).map(Few::as_slice).unwrap_or_default()
+        self.of.get(service).map(|objects| &**objects).unwrap_or_default()
     }
 
     /// The Services for which there is any.
@@ -248,7 +249,7 @@ impl Objects {
         let there: BTreeSet<&str> = all.iter().map(|stored| &*stored.object.name).collect();
         let gone = |object: &&Object| !there.contains(&*object.name);
         let unlisted = self.of.iter().flat_map(|(service, objects)| {
-            objects.as_slice().iter().filter(gone).map(|object| (service.clone(), object.name.clone()))
+            objects.iter().filter(gone).map(|object| (service.clone(), object.name.clone()))
         });
         let unlisted: Vec<_> = unlisted.collect();
         for (service, name) in unlisted {
@@ -285,7 +286,7 @@ impl Objects {
     /// A write about this Service has an outcome that is not known: what the watch shows tells.
     pub(crate) fn unsure(&mut self, service: &ServiceKey, now: Duration) {
         self.writing.remove(service);
-        let objects = self.of.get(service).map(Few::as_slice).unwrap_or_default();
+        let objects = self.of.get(service).map(|objects| &**objects).unwrap_or_default();
         let settling = &mut self.settling;
         let shown = objects.iter().filter_map(|object| settling.get_mut(&object.name)?.unsure());
         let shown: Vec<Stored> = shown.collect();
@@ -307,9 +308,12 @@ impl Objects {
         }
         self.settling.remove(name);
         self.names.remove(&hash(name));
-        let (service, objects) = self.of.remove_entry(service)?;
-        if let Some(rest) = objects.retain(|object| &*object.name != name) {
-            self.of.insert(service.clone(), rest);
+        let service = self.of.get_key_value(service).map(|(service, _)| service.clone())?;
+        if let Some(objects) = self.of.get_mut(&service) {
+            objects.retain(|object| &*object.name != name);
+            if objects.is_empty() {
+                self.of.remove(&service);
+            }
         }
         Some(service)
     }
@@ -319,24 +323,20 @@ impl Objects {
         if !self.names.contains(&hash(name)) {
             return None;
         }
-        let has = |objects: &Few<Object>| objects.as_slice().iter().any(|object| &*object.name == name);
+        let has = |objects: &Few<Object>| objects.iter().any(|object| &*object.name == name);
         let service = self.of.iter().find(|(_, objects)| has(objects))?.0.clone();
         self.forget(&service, name)
     }
 
     fn add(&mut self, service: Arc<ServiceKey>, object: Object) {
         self.names.insert(hash(&object.name));
-        match self.of.remove_entry(&service) {
-            None => drop(self.of.insert(service, Few::one(object))),
-            Some((service, others)) => {
-                let at = others.as_slice().partition_point(|other| other.name < object.name);
-                self.of.insert(service, others.insert(at, object));
-            }
-        }
+        let objects = self.of.or_default(service);
+        let at = objects.partition_point(|other| other.name < object.name);
+        objects.insert(at, object);
     }
 
     fn find(&mut self, service: &ServiceKey, name: &str) -> Option<&mut Object> {
-        self.of.get_mut(service)?.as_mut_slice().iter_mut().find(|object| &*object.name == name)
+        self.of.get_mut(service)?.iter_mut().find(|object| &*object.name == name)
     }
 
     /// When to call [`Objects::settle`] next.

@@ -130,7 +130,7 @@ mod tests {
     fn start(queue: &mut Queue, now: Duration) -> Vec<String> {
         let mut names = Vec::new();
         while let Some(service) = queue.next(now) {
-            names.push(service.name.clone());
+            names.push(service.name().to_owned());
             queue.begins(service);
         }
         names

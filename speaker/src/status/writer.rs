@@ -97,12 +97,12 @@ impl Writer {
 
     async fn create(&self, service: &Arc<ServiceKey>, saying: &Saying) -> Result<Done, Failed> {
         let labels = [
-            (NODE_LABEL, &self.me.label),
-            (SERVICE_NAME_LABEL, &service.name),
-            (SERVICE_NAMESPACE_LABEL, &service.namespace),
+            (NODE_LABEL, self.me.label.as_str()),
+            (SERVICE_NAME_LABEL, service.name()),
+            (SERVICE_NAMESPACE_LABEL, service.namespace()),
         ];
         let mark = saying.conflict.as_ref().map(|_| (CONFLICT_LABEL.to_owned(), MARKED.to_owned()));
-        let labels = labels.map(|(name, value)| (name.to_owned(), value.clone())).into_iter().chain(mark);
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().chain(mark);
         let metadata = ObjectMeta {
             generate_name: Some("l2-".to_owned()),
             labels: Some(labels.collect()),
@@ -131,8 +131,8 @@ impl Writer {
         let interfaces: Vec<Value> = saying.on.iter().map(|name| json!({ "name": name })).collect();
         let patch = json!({"status": {
             "node": self.me.node,
-            "serviceName": service.name,
-            "serviceNamespace": service.namespace,
+            "serviceName": service.name(),
+            "serviceNamespace": service.namespace(),
             // Absent means all.
             "interfaces": if interfaces.is_empty() { Value::Null } else { interfaces.into() },
             "conditions": saying.conflict.as_deref().map(|conflict| [condition(conflict)]),

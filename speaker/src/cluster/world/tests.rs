@@ -166,3 +166,26 @@ fn a_node_has_a_speaker_while_that_ones_state_is_there() {
     world.handle(Input::States(Seen::Deleted(state("n1", "False"))));
     assert!(speakers(&mut world).is_empty() && !unfit(&world));
 }
+
+/// Ten thousand names twice are a megabyte.
+#[test]
+fn a_service_has_one_name_whatever_is_seen_first() {
+    let one_name = |world: &World| {
+        let key = ServiceKey::new("shop", SERVICE);
+        Arc::ptr_eq(world.elector.key(&key).expect("a Service"), world.slices.key(&key).expect("its slice"))
+    };
+    let mut world = world();
+    assert!(one_name(&world), "the slice was first");
+    world.handle(Input::Slices(Seen::Deleted(slice())));
+    world.handle(Input::Slices(Seen::Applied(slice())));
+    assert!(one_name(&world), "the Service was first");
+    world.handle(Input::Services(Seen::Applied(service(Some("other")))));
+    world.handle(Input::Services(Seen::Applied(service(None))));
+    assert!(one_name(&world), "it was another class's for a while");
+    for _ in 0..2 {
+        world.handle(Input::Slices(Seen::Listed(vec![slice()])));
+        assert!(one_name(&world), "slices are listed anew");
+        world.handle(Input::Services(Seen::Listed(vec![service(None)])));
+        assert!(one_name(&world), "Services are listed anew");
+    }
+}

@@ -77,7 +77,7 @@ impl World {
         // What leads to writes comes last: whoever sees those knows that all of it was taken.
         let mut gone = self.board.lacking();
         gone.extend(self.board.wanted_where(|_, _| true));
-        gone.retain(|known| !announced.iter().chain(lacking).any(|(name, _)| known.name == *name));
+        gone.retain(|known| !announced.iter().chain(lacking).any(|(name, _)| known.name() == *name));
         gone.into_iter().for_each(|service| self.board.set(service, "".into(), None));
         let set = |name: &str, now| {
             let service = ServiceKey::new("shop", name);

@@ -67,6 +67,7 @@ impl Speaker {
         command.args(flags);
         // As in config/default.
         command.env("MALLOC_ARENA_MAX", "1");
+        command.env("MALLOC_MMAP_THRESHOLD_", "131072").env("MALLOC_TRIM_THRESHOLD_", "131072");
         let child = process::spawn(command, &log)?;
         let speaker = Speaker { child, host: lab.host(HOST)?, log };
         wait("a speaker that is ready", PATIENCE, async || {
