@@ -61,7 +61,7 @@ fn hello(from: u16, peers: u16, at: Duration, key: &Key) -> Vec<u8> {
         peers: part.iter().map(|other| Heard::new(station(*other), 1000 + u64::from(*other), true)).collect(),
     });
     let sender = Sender {
-        node: name(from).into(),
+        node: name(from),
         interface: "eth0".into(),
         mac: mac(from),
         epoch: 1000 + u64::from(from),
