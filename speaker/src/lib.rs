@@ -75,6 +75,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), SpeakerError> {
         loaded.send_replace(Arc::new(first));
     }
     let loading = keys::follow(args.hello_key_dir.clone(), loaded, shutdown());
+    let (deaf, keyless) = watch::channel(keys.borrow().is_empty());
     let (found_out, findings) = mpsc::unbounded_channel();
     let (questions, asked) = mpsc::unbounded_channel();
     let finding =
@@ -84,6 +85,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), SpeakerError> {
         keys,
         unfit,
         going,
+        keyless: deaf,
         findings,
         questions,
         datalink: socket::PacketSockets,
@@ -109,7 +111,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), SpeakerError> {
     let (live, living) = watch::channel(None);
     let configuring = wiring::configure(
         args.node_name.clone(),
-        wiring::Sources { cluster: cluster_configuration, health, strict_arp },
+        wiring::Sources { cluster: cluster_configuration, health, strict_arp, keyless },
         wiring::Outlets { configuration, live, metrics, events: events.clone() },
         context.clone(),
     );

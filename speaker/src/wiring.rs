@@ -3,6 +3,7 @@
 //! ```text
 //!  announcing ─► Standing (one Service) ──────► feed ──────► Board ───────────────► status
 //!  cluster ────► problems, live nodes ─┐
+//!  announcing ─► has it a key?           │
 //!  proxy ──────► Health, strictARP ────┴──────► configure ─► Configuration, nodes ─► status
 //!                                                         └► metrics, remarks of /readyz, an event on the Node
 //! ```
@@ -61,6 +62,7 @@ pub(crate) struct Sources {
     pub(crate) cluster: watch::Receiver<Option<cluster::Configuration>>,
     pub(crate) health: watch::Receiver<Health>,
     pub(crate) strict_arp: watch::Receiver<Option<Problem>>,
+    pub(crate) keyless: watch::Receiver<bool>,
 }
 
 /// Where [`configure`] tells what follows.
@@ -78,6 +80,7 @@ pub(crate) async fn configure(node: String, mut sources: Sources, outlets: Outle
         let cluster = sources.cluster.borrow_and_update().clone();
         let health = sources.health.borrow_and_update().clone();
         let problem = sources.strict_arp.borrow_and_update().clone();
+        let keyless = *sources.keyless.borrow_and_update();
         outlets.metrics.proxy(health.is_fit());
         let proxy = match &health {
             Health::Unknown => Proxy::Unknown,
@@ -91,7 +94,7 @@ pub(crate) async fn configure(node: String, mut sources: Sources, outlets: Outle
         }
         said = problem;
         if let Some(cluster::Configuration { problems, live_nodes }) = cluster {
-            replace(&outlets.configuration, Configuration { problems, proxy });
+            replace(&outlets.configuration, Configuration { problems, proxy, keyless });
             replace(&outlets.live, live_nodes);
         }
         let changed = async {
@@ -100,6 +103,7 @@ pub(crate) async fn configure(node: String, mut sources: Sources, outlets: Outle
                 Ok(()) = sources.cluster.changed() => {}
                 Ok(()) = sources.health.changed() => {}
                 Ok(()) = sources.strict_arp.changed() => {}
+                Ok(()) = sources.keyless.changed() => {}
                 else => std::future::pending().await,
             }
         };

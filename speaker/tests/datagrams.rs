@@ -154,6 +154,7 @@ async fn speaker(
         keys: watch::channel(keys).1,
         unfit: watch::channel(false).1,
         going: watch::channel(false).1,
+        keyless: watch::channel(true).0,
         findings: mpsc::unbounded_channel().1,
         questions: mpsc::unbounded_channel().0,
         ready: readiness.token("packet sockets"),

@@ -24,6 +24,8 @@ pub struct Member {
     pub unfit: bool,
     /// Whether there is a speaker on it; see [`Node::speaker`].
     pub speaker: bool,
+    /// Whether its speaker has no key for hellos yet; see [`Node::keyless`].
+    pub keyless: bool,
     /// Its addresses; see [`Node::addresses`].
     pub addresses: Box<[IpAddr]>,
 }
@@ -48,6 +50,7 @@ impl Roster {
                 ready: node.ready,
                 unfit: node.unfit,
                 speaker: node.speaker,
+                keyless: node.keyless,
                 addresses: node.addresses.as_slice().into(),
             };
             next.members.insert(id, member);
@@ -77,11 +80,11 @@ impl Roster {
         self.members.get(&id)
     }
 
-    /// Whether contests are settled the same with either: speakers and addresses are not part of that.
+    /// Whether contests are settled the same with either: speakers that can be heard and addresses are not part of that.
     pub fn settles_as(&self, other: &Roster) -> bool {
         let health = |roster: &Self| {
             let members = roster.members.iter();
-            members.map(|(id, member)| (*id, member.ready, member.unfit)).collect::<Vec<_>>()
+            members.map(|(id, m)| (*id, m.ready, m.unfit, m.keyless)).collect::<Vec<_>>()
         };
         self.ids == other.ids && health(self) == health(other)
     }

@@ -167,6 +167,7 @@ impl Elector {
         let rest = |node: &Node| Node {
             ready: true,
             unfit: false,
+            keyless: false,
             going: false,
             speaker: false,
             addresses: Vec::new(),

@@ -25,6 +25,8 @@ pub struct Node {
     pub unfit: bool,
     /// Whether there is a speaker on it, by the speaker's own `ConfigurationState`. Says nothing about who may announce.
     pub speaker: bool,
+    /// Whether that speaker says that it has no key for hellos yet, so that nobody can hear it: it owns by the API's order alone.
+    pub keyless: bool,
     /// Its addresses (`status.addresses`, internal and external), by which its speaker is reached where frames do not get through.
     pub addresses: Vec<IpAddr>,
 }

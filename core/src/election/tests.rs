@@ -16,6 +16,7 @@ pub(super) fn node(name: &str) -> Node {
         excluded: false,
         going: false,
         unfit: false,
+        keyless: false,
         speaker: false,
         addresses: Vec::new(),
     }

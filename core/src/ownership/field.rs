@@ -1,6 +1,6 @@
 //! The stations of one link, as the election needs them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::election::{Contest, NodeId, Roster};
@@ -40,6 +40,10 @@ pub(super) struct Field {
     nodes: BTreeMap<NodeId, Vec<Runner>>,
     /// Ours, where it is the API alone that decides.
     by_api: Option<NodeId>,
+    /// The nodes that own by the API's order, as nobody can hear their speakers yet. Ours is none of them.
+    keyless: BTreeSet<NodeId>,
+    /// The name of our link.
+    interface: Box<str>,
 }
 
 /// Who is to answer for an address on a link.
@@ -85,18 +89,26 @@ impl Field {
             });
         }
         nodes.values_mut().for_each(|runners| runners.sort_by(|a, b| a.interface.cmp(&b.interface)));
-        Field { nodes, by_api: mine.filter(|_| by_api) }
+        let heard = |id| nodes.get(&id).into_iter().flatten().any(|r| r.standing != Standing::Starting);
+        let keyless = roster.iter().filter(|(id, member)| {
+            member.keyless && member.ready && !member.unfit && Some(*id) != mine && !heard(*id)
+        });
+        let keyless = keyless.map(|(id, _)| id).collect();
+        Field { nodes, by_api: mine.filter(|_| by_api), keyless, interface: me.interface.clone() }
     }
 
-    /// Who is elected for `address`; `None` where nobody may.
+    /// Who is elected for `address`; `None` where nobody may, or one that cannot be heard.
     ///
     /// Steps, in the order of the lines below:
     /// 1. where nobody was ever heard, the API's order decides, among nodes that it calls `Ready`;
-    /// 2. stations on interfaces that the advertisements do not name for their node do not run, nor do those without
+    /// 2. it decides for a node, too, whose speaker says by the API that it has no key yet: that one goes by it, and would not
+    ///    hear that another one answers. No fit station comes before it in the order, so it is its own. Its links are taken to be
+    ///    called as ours are;
+    /// 3. stations on interfaces that the advertisements do not name for their node do not run, nor do those without
     ///    IPv6 for an IPv6 address;
-    /// 3. a station whose speaker is away and that owned the address keeps it, if no fit one comes before it: the
+    /// 4. a station whose speaker is away and that owned the address keeps it, if no fit one comes before it: the
     ///    elected one stands in;
-    /// 4. fit before passed over, starting, unfit, leaving; then the order of the contest; then, of one node, that of the
+    /// 5. fit before passed over, starting, unfit, leaving; then the order of the contest; then, of one node, that of the
     ///    interfaces' names.
     pub(super) fn elect(
         &self,
@@ -116,6 +128,9 @@ impl Field {
         let mut best: Option<(Rank, Elected)> = None;
         let mut absent = None;
         for (place, id) in contest.order().iter().enumerate() {
+            if self.keyless.contains(id) && contest.interfaces(place).contains(&self.interface) {
+                return None;
+            }
             for runner in self.nodes.get(id).into_iter().flatten() {
                 if !contest.interfaces(place).contains(&runner.interface)
                     || (address.is_ipv6() && !runner.ipv6)

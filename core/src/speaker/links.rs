@@ -72,6 +72,7 @@ impl Speaker {
                 own,
                 listening,
                 claiming,
+                by_api: Duration::ZERO,
                 told: None,
                 proxies: Duration::ZERO,
                 gate: Default::default(),

@@ -169,6 +169,8 @@ struct Segment {
     listening: Duration,
     /// Until when we tell that we are there before we claim anything.
     claiming: Duration,
+    /// Until when the API's order alone decides, after the first key came: as it did until then.
+    by_api: Duration,
     /// When all claims were told last.
     told: Option<Duration>,
     /// When the proxies of nodes that we stand in for were asked last.
@@ -273,6 +275,9 @@ impl Speaker {
             let listening = now + self.config.timing.listening();
             let claiming = listening + self.config.timing.interval / 2;
             for segment in self.links.values_mut() {
+                if segment.claiming <= now {
+                    segment.by_api = claiming;
+                }
                 (segment.listening, segment.claiming) =
                     (segment.listening.max(listening), segment.claiming.max(claiming));
                 segment.tries = Tries::new(now);
@@ -485,7 +490,7 @@ impl Speaker {
     fn stand(&mut self, link: LinkIndex, anew: bool, now: Duration) {
         let Some(segment) = self.links.get(&link) else { return };
         let standing = self.standing(segment, now);
-        let by_api = segment.peers.is_unknown();
+        let by_api = segment.peers.is_unknown() || segment.by_api > now;
         let stale = self.stale;
         self.with(link, |own, known| {
             if anew {
@@ -543,6 +548,14 @@ impl Speaker {
                 address.map(|address| Effect::AskProxy { node: peer.node.clone(), address: *address }),
             );
         }
+    }
+
+    /// Whether others are to take it from the API ([`Node::keyless`](crate::election::Node::keyless)) that this speaker goes by the
+    /// API's order: it has no key, or got its first one a moment ago, and not all have heard yet that it has begun.
+    pub fn is_keyless(&self, now: Duration) -> bool {
+        let told = self.config.timing.listening();
+        let lately = |segment: &Segment| segment.by_api > Duration::ZERO && segment.by_api + told > now;
+        self.keys.is_empty() || self.links.values().any(lately)
     }
 
     /// This node's number.

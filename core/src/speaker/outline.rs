@@ -60,12 +60,23 @@ impl Speaker {
             out.until(*until);
         }
         for (link, segment) in links {
-            let Segment { link: what, peers, own, listening, claiming, told, proxies: _, tries: _, gate: _ } =
-                segment;
+            let Segment {
+                link: what,
+                peers,
+                own,
+                listening,
+                claiming,
+                by_api,
+                told,
+                proxies: _,
+                tries: _,
+                gate: _,
+            } = segment;
             out.put((link, what));
             out.put((*listening > *looked, hello_sent.is_some_and(|sent| *claiming > sent)));
             out.until(*listening);
             out.until(*claiming);
+            out.until(*by_api);
             out.since_any(*told, self.config.timing.interval / 2);
             peers.outline(out, pause.as_ref().map(|pause| pause.since));
             own.outline(out);

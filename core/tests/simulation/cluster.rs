@@ -68,6 +68,8 @@ pub(crate) struct Machine {
     pub(crate) fit: bool,
     pub(crate) clock: Clock,
     keys: Arc<Keys>,
+    /// Whether its speaker said last that it has no key.
+    keyless: bool,
 }
 
 /// What comes to a port.
@@ -85,6 +87,7 @@ pub(crate) enum Happening {
     Arrives { at: usize, port: usize, packet: Packet },
     Reaches { segment: usize, frame: Vec<u8> },
     News { at: usize },
+    Says { at: usize, keyless: bool },
     Looks { at: usize },
     Knows { at: usize, session: u64 },
     Asks { segment: usize, address: Ipv4Addr },
@@ -131,6 +134,8 @@ pub(crate) struct Cluster {
     pub(crate) versions: Vec<Version>,
     /// On which links a machine may have an address, where not on all.
     pub(crate) limits: BTreeMap<(IpAddr, usize), Interfaces>,
+    /// The nodes as the API shows them.
+    nodes: Vec<ApiNode>,
     roster: Arc<Roster>,
     timing: Timing,
     pub(crate) lag: u64,
@@ -226,6 +231,7 @@ impl Cluster {
                 fit: true,
                 clock: Clock::new(now),
                 keys: keys(&[7]),
+                keyless: false,
             }
         };
         Cluster {
@@ -238,6 +244,7 @@ impl Cluster {
             versions: vec![Version::new()],
             limits: BTreeMap::new(),
             roster: Arc::new(Roster::default().follow(&nodes)),
+            nodes,
             timing,
             lag: 10,
             asking: ms(5),
@@ -440,6 +447,11 @@ impl Cluster {
     pub(crate) fn publish(&mut self, version: Version) {
         self.note(format!("the API says {version:?}"));
         self.versions.push(version);
+        self.spread();
+    }
+
+    /// The news come to each machine after a while.
+    fn spread(&mut self) {
         for at in 0..self.machines.len() {
             let delay = Duration::from_micros(self.dice.below(self.lag * 1000));
             self.schedule(self.now + delay, Happening::News { at });
@@ -550,6 +562,12 @@ impl Cluster {
         if self.machines[at].speaker.as_ref().is_some_and(|speaker| speaker.is_done(now)) {
             self.note(format!("speaker {at} has ended"));
             self.machines[at].speaker = None;
+        }
+        let Some(speaker) = &self.machines[at].speaker else { return };
+        let keyless = speaker.is_keyless(now);
+        if std::mem::replace(&mut self.machines[at].keyless, keyless) != keyless {
+            let write = ms(20 + self.dice.below(300));
+            self.schedule(self.now + write, Happening::Says { at, keyless });
         }
     }
 
@@ -667,6 +685,12 @@ impl Cluster {
                 }
                 None => self.tell(at),
             },
+            Happening::Says { at, keyless } => {
+                self.note(format!("the API says that machine {at} has no key: {keyless}"));
+                self.nodes[at].keyless = keyless;
+                self.roster = Arc::new(self.roster.follow(&self.nodes));
+                self.spread();
+            }
             Happening::Looks { at } => {
                 self.look(at);
                 self.schedule(self.now + Duration::from_secs(1), Happening::Looks { at });

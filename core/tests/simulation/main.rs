@@ -5,6 +5,7 @@
 mod clock;
 mod cluster;
 mod datagrams;
+mod first_key;
 mod network;
 mod scenes;
 mod weather;

@@ -85,6 +85,7 @@ impl Node {
             excluded: (self.excluded() && !ignore_exclude) || self.runs_no_speaker(),
             going: self.spec.unschedulable || self.shuts_down(),
             unfit: false,
+            keyless: false,
             speaker: false,
             addresses: self.addresses().collect(),
         })
@@ -196,6 +197,7 @@ mod tests {
             excluded: false,
             going: false,
             unfit: false,
+            keyless: false,
             speaker: false,
             addresses: Vec::new(),
         };

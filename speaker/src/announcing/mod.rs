@@ -59,6 +59,8 @@ pub struct Parts<D> {
     pub unfit: watch::Receiver<bool>,
     /// Whether this node is on its way out: what is ours goes to others when the program ends.
     pub going: watch::Receiver<bool>,
+    /// Told whether this speaker cannot be heard yet, as it has no key: others read that from the API.
+    pub keyless: watch::Sender<bool>,
     /// What is found out for the machine.
     pub findings: mpsc::UnboundedReceiver<Finding>,
     /// What is to be found out.
@@ -123,6 +125,7 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
         metrics,
         ready,
         questions: parts.questions,
+        keyless: parts.keyless,
         views: 0,
         generation: 0,
         known: false,
@@ -138,6 +141,7 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
         let more = announcing.act(clock);
         announcing.retry(clock());
         announcing.tell_complete(more);
+        announcing.tell_keyless(clock());
         if ending && announcing.speaker.is_done(clock()) {
             break;
         }
@@ -190,6 +194,7 @@ struct Announcing<D: Datalink> {
     metrics: Metrics,
     ready: Token,
     questions: mpsc::UnboundedSender<AskedFor>,
+    keyless: watch::Sender<bool>,
     /// Whether hellos go by datagram because a flag says so.
     datagrams_alone: bool,
     /// How many answers about the view are awaited.
@@ -211,6 +216,11 @@ impl<D: Datalink> Announcing<D> {
             self.complete = true;
             self.report.complete();
         }
+    }
+
+    fn tell_keyless(&mut self, now: Duration) {
+        let keyless = self.speaker.is_keyless(now);
+        self.keyless.send_if_modified(|known| std::mem::replace(known, keyless) != keyless);
     }
 
     fn handle_news(&mut self, news: News, now: Duration) {

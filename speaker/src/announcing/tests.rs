@@ -193,6 +193,7 @@ fn with_loop_that<F: Future<Output = ()>>(conflict_detection: bool, test: impl F
         keys: watch::channel(Arc::default()).1,
         unfit: watch::channel(false).1,
         going: watch::channel(false).1,
+        keyless: watch::channel(true).0,
         findings: mpsc::unbounded_channel().1,
         questions: mpsc::unbounded_channel().0,
         ready: world.readiness.token("packet sockets"),

@@ -15,6 +15,8 @@ use super::endpoints::{Slice, Slices};
 
 /// The condition by which a speaker says that its node's service proxy works, or not.
 pub(crate) const PROXY_CONDITION: &str = "ServiceProxyHealthy";
+/// The condition by which a speaker says that it has no key for hellos yet.
+const KEY_CONDITION: &str = "HelloKeyLoaded";
 /// The label that names the node of a speaker's state.
 const NODE_LABEL: &str = "metallb.io/node-name";
 
@@ -59,11 +61,20 @@ pub struct World {
     nodes: BTreeMap<String, Node>,
     pools: Read<ferrolb_core::pool::Pool>,
     advertisements: Read<ferrolb_core::advertisement::Advertisement>,
-    /// The nodes that have a speaker, and whether that one says that traffic would end there.
-    speakers: BTreeMap<String, bool>,
+    /// The nodes that have a speaker, and what that one says of itself.
+    speakers: BTreeMap<String, Says>,
     listed: BTreeSet<&'static str>,
     /// The problems that were logged.
     told: BTreeSet<String>,
+}
+
+/// What a speaker says of itself in its `ConfigurationState`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Says {
+    /// That traffic would end at its node.
+    unfit: bool,
+    /// That it has no key for hellos.
+    keyless: bool,
 }
 
 /// What the election reads of a Service.
@@ -164,17 +175,22 @@ impl World {
 
     fn see_states(&mut self, seen: Seen<ConfigurationState>) {
         let node = |state: &ConfigurationState| state.labels().get(NODE_LABEL).cloned();
-        let says_unfit = |state: &ConfigurationState| {
+        let denies = |state: &ConfigurationState, condition: &str| {
             let conditions = state.status.iter().flat_map(|status| &status.conditions);
-            conditions.into_iter().any(|known| known.type_ == PROXY_CONDITION && known.status == "False")
+            conditions.into_iter().any(|known| known.type_ == condition && known.status == "False")
         };
-        follow(&mut self.speakers, seen, |state| Some((node(&state)?, says_unfit(&state))));
+        let says = |state: &ConfigurationState| Says {
+            unfit: denies(state, PROXY_CONDITION),
+            keyless: denies(state, KEY_CONDITION),
+        };
+        follow(&mut self.speakers, seen, |state| Some((node(&state)?, says(&state))));
     }
 
     fn set_nodes(&mut self) {
         let nodes = self.nodes.values().map(|node| {
-            let says = self.speakers.get(&node.name);
-            Node { unfit: says == Some(&true), speaker: says.is_some(), ..node.clone() }
+            let speaker = self.speakers.get(&node.name);
+            let Says { unfit, keyless } = speaker.copied().unwrap_or_default();
+            Node { unfit, keyless, speaker: speaker.is_some(), ..node.clone() }
         });
         self.elector.set_nodes(nodes.collect());
     }

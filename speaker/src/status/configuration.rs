@@ -1,5 +1,5 @@
-//! Keeps the `ConfigurationState` of this speaker: whether it could use its configuration, and whether the node's service
-//! proxy works.
+//! Keeps the `ConfigurationState` of this speaker: whether it could use its configuration, whether the node's service
+//! proxy works, and whether it has a key for hellos.
 
 use ferrolb_crds::{ConfigurationResult, ConfigurationState, ConfigurationStateStatus};
 use ferrolb_runtime::{How, Seen, now, watch_each};
@@ -21,6 +21,8 @@ use super::{Configuration, Parts, Proxy, WATCH_SECONDS, names};
 const CONFIGURATION: &str = "configReconcilerValid";
 /// The condition that says whether the node's service proxy works.
 const PROXY: &str = "ServiceProxyHealthy";
+/// The condition that says, while it is so, that the speaker has no key for hellos, and so cannot be heard.
+const KEY: &str = "HelloKeyLoaded";
 
 /// So many problems are named.
 const NAMED: usize = 50;
@@ -232,6 +234,11 @@ fn wanted(
         Proxy::Healthy => Some(said(PROXY, "Healthy", "the service proxy answers".to_owned(), true)),
         Proxy::Unhealthy(why) => Some(said(PROXY, "Unhealthy", why.clone(), false)),
     });
+    conditions.extend(configuration.keyless.then(|| {
+        let why = "no key for hellos: the kubelet brings the Secret ferrolb-hello within two minutes of its making; until then this \
+                   node's place in the API's order decides what it announces";
+        said(KEY, "Waiting", why.to_owned(), false)
+    }));
     ConfigurationStateStatus {
         // As with MetalLB it is about mistakes in the configuration; a proxy that fails is none.
         result: Some(if valid { ConfigurationResult::Valid } else { ConfigurationResult::Invalid }),
@@ -254,7 +261,8 @@ mod tests {
     use super::*;
 
     fn configuration(problems: &[&str], proxy: Proxy) -> Configuration {
-        Configuration { problems: problems.iter().map(|line| (*line).to_owned()).collect(), proxy }
+        let problems = problems.iter().map(|line| (*line).to_owned()).collect();
+        Configuration { problems, proxy, keyless: false }
     }
 
     fn at(second: i64) -> Timestamp {
@@ -282,6 +290,19 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_key_is_said_while_it_is_missing() {
+        let with = configuration(&[], Proxy::Unknown);
+        let without = Configuration { keyless: true, ..with.clone() };
+        let said = |status: &ConfigurationStateStatus| {
+            let key = status.conditions.iter().find(|condition| condition.type_ == KEY);
+            key.map(|key| (key.status.clone(), key.reason.clone()))
+        };
+        let status = wanted(&without, None, at(7));
+        assert_eq!(said(&status), Some(("False".to_owned(), "Waiting".to_owned())));
+        assert_eq!(said(&wanted(&with, Some(&status), at(8))), None);
+    }
+
+    #[test]
     fn the_time_is_that_of_the_last_change() {
         let since =
             |status: &ConfigurationStateStatus| status.conditions[0].last_transition_time.0.as_second();
@@ -296,7 +317,7 @@ mod tests {
     #[test]
     fn not_all_of_very_many_are_named() {
         let problems = (0..60).map(|number| format!("problem {number:02}")).collect();
-        let summary = summary(&Configuration { problems, proxy: Proxy::Unknown });
+        let summary = summary(&Configuration { problems, proxy: Proxy::Unknown, keyless: false });
         assert_eq!(summary.lines().count(), 51);
         assert!(summary.ends_with("problem 49\nand 10 more"), "{summary}");
     }

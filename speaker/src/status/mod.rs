@@ -54,6 +54,8 @@ pub struct Configuration {
     pub problems: BTreeSet<String>,
     /// Whether the node's service proxy works.
     pub proxy: Proxy,
+    /// Whether this speaker has no key for hellos yet.
+    pub keyless: bool,
 }
 
 /// Whether the service proxy of this node (kube-proxy, mostly) works.

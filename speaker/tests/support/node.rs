@@ -173,6 +173,7 @@ pub(crate) async fn node(
         keys: watch::channel(Arc::default()).1,
         unfit: watch::channel(false).1,
         going: watch::channel(false).1,
+        keyless: watch::channel(true).0,
         findings: tokio::sync::mpsc::unbounded_channel().1,
         questions: tokio::sync::mpsc::unbounded_channel().0,
         ready: readiness.token("packet sockets"),

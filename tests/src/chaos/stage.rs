@@ -1,7 +1,7 @@
 //! What faults are done to: a Service with an address in a cluster, whose owner is known, and the way back to that.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -98,8 +98,22 @@ impl Stage {
         if given != address {
             return Err(LabError::State(format!("the Service has {given} instead of {address}")));
         }
+        for node in &stage.order {
+            stage.proxied(node)?;
+        }
         stage.well().await?;
         Ok(stage)
+    }
+
+    /// Waits until the service proxy of `node` knows the address. A connection that reaches a node before goes nowhere, and the
+    /// node's kernel remembers that for two minutes after the last frame of it: each connection from the same port, be it of a
+    /// later trial, is forwarded as if nobody had the address. So no client may ask earlier.
+    fn proxied(&self, node: &str) -> Result<(), LabError> {
+        let to = SocketAddr::new(self.address, 80);
+        match self.lab().host(node)?.ask_until(to, PATIENCE) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(LabError::State(format!("{node}'s service proxy does not know {to}: {error}"))),
+        }
     }
 
     /// The same, announced by another.
@@ -138,7 +152,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Power comes back to `node`: waits until its kubelet has said so, as what the API shows is of the time before.
+    /// Power comes back to `node`: waits until its kubelet has said so, as what the API shows is of the time before, and its
+    /// service proxy knows the address.
     ///
     /// # Errors
     /// When it does not start.
@@ -149,7 +164,8 @@ impl Stage {
             let now = self.heartbeats().await.map_err(|error| error.to_string())?;
             if now.get(node) == before.get(node) { Err("its kubelet is silent".to_owned()) } else { Ok(()) }
         })
-        .await
+        .await?;
+        self.proxied(node)
     }
 
     /// When each node's kubelet last wrote the condition Ready.
@@ -171,6 +187,15 @@ impl Stage {
     /// When it is not running.
     pub fn power_off(&self, node: &str) -> Result<(), LabError> {
         node::power_off(&self.lab().config, &self.lab().paths, node)
+    }
+
+    /// Makes the nodes' kernels forget all connections. They remember one for two minutes after its end; a hundred new ones a second
+    /// come to the same ports again before that, and what belongs to neither is forwarded as if nobody had the address.
+    ///
+    /// # Errors
+    /// When a kernel refuses.
+    pub fn forget_connections(&self) -> Result<(), LabError> {
+        self.order.iter().try_for_each(|node| node::forget_connections(&self.lab().paths, node))
     }
 
     /// Plugs cables of `node` out, or in.

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use super::process::{command_line, in_namespaces, in_netns, spawn};
+use super::process::{command_line, in_namespaces, in_netns, run, spawn};
 use super::{Config, LabError, Paths, cgroup, network, preflight, programs};
 
 /// A killed node is gone after this time, or something holds it.
@@ -41,7 +41,7 @@ pub fn start(config: &Config, paths: &Paths, node: &str, lab_program: &Path) -> 
 }
 
 /// Ends `node` as a power failure does: first its cables are dead, then every process of it at once. Returns
-/// when all of them are gone.
+/// when all of them are gone, and what its kernel knew: the rules of its service proxy, and its connections.
 ///
 /// # Errors
 /// When the node is not running, or a process of it stays.
@@ -58,7 +58,7 @@ pub fn power_off(config: &Config, paths: &Paths, node: &str) -> Result<(), LabEr
     loop {
         let left = processes(paths, node);
         if left.is_empty() {
-            return Ok(());
+            return forget(paths, node);
         }
         if Instant::now() > deadline {
             let lines = left.into_iter().map(|pid| format!("{pid} {}", command_line(pid)));
@@ -70,6 +70,20 @@ pub fn power_off(config: &Config, paths: &Paths, node: &str) -> Result<(), LabEr
         }
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Makes the kernel of a node forget what no kernel knows after a start. Its namespace stays, and with it all that is in it.
+fn forget(paths: &Paths, node: &str) -> Result<(), LabError> {
+    run(in_netns(&paths.netns(node), "nft").args(["flush", "ruleset"]))?;
+    forget_connections(paths, node)
+}
+
+/// Makes the kernel of a node forget all connections through it.
+///
+/// # Errors
+/// When it refuses.
+pub fn forget_connections(paths: &Paths, node: &str) -> Result<(), LabError> {
+    run(in_netns(&paths.netns(node), "conntrack").arg("-F")).map(|_| ())
 }
 
 /// Starts `node` again after [`power_off`], and plugs it in.

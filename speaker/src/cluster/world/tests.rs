@@ -163,6 +163,16 @@ fn a_node_has_a_speaker_while_that_ones_state_is_there() {
     let unfit = |world: &World| world.roster().iter().any(|(_, member)| member.unfit);
     world.handle(Input::States(Seen::Applied(state("n1", "False"))));
     assert!(speakers(&mut world) == ["n1"] && unfit(&world));
+    let keyless = |world: &World| world.roster().iter().any(|(_, member)| member.keyless);
+    assert!(!keyless(&world));
+    let mut waiting = state("n1", "False");
+    waiting
+        .status
+        .iter_mut()
+        .flat_map(|it| &mut it.conditions)
+        .for_each(|it| it.type_ = "HelloKeyLoaded".to_owned());
+    world.handle(Input::States(Seen::Applied(waiting)));
+    assert!(keyless(&world) && !unfit(&world));
     world.handle(Input::States(Seen::Deleted(state("n1", "False"))));
     assert!(speakers(&mut world).is_empty() && !unfit(&world));
 }

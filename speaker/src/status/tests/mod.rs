@@ -95,7 +95,7 @@ impl World {
 
     fn configure(&self, problems: &[&str], proxy: Proxy) {
         let problems = problems.iter().map(|line| (*line).to_owned()).collect();
-        self.configuration.send_replace(Some(Arc::new(Configuration { problems, proxy })));
+        self.configuration.send_replace(Some(Arc::new(Configuration { problems, proxy, keyless: false })));
     }
 
     /// What is stored: node, Service and interfaces of each status, in order; `?` for what it does not say.

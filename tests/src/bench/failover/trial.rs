@@ -165,6 +165,7 @@ async fn observed(
     owner: Option<&str>,
     fault: impl AsyncFnOnce() -> Result<(), LabError>,
 ) -> Result<Outcome, LabError> {
+    stage.forget_connections()?;
     let watch = Watch::begin(stage.lab(), stage.address, HELD)?;
     wait("the instruments to see a calm address", PATIENCE, async || watch.calm_for(BEFORE)).await?;
     let at = watch.clock().now();
