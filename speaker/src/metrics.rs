@@ -35,6 +35,7 @@ pub struct Metrics {
     said: Family<Kind, Counter>,
     datagrams: Family<Kind, Counter>,
     peers: Family<Heard, Gauge>,
+    unheard: Family<Link, Gauge>,
     standing_in: Gauge,
     pauses: Counter,
     conflicts: Family<Conflict, Gauge>,
@@ -197,6 +198,7 @@ impl Metrics {
             said: Family::default(),
             datagrams: Family::default(),
             peers: Family::default(),
+            unheard: Family::default(),
             standing_in: Gauge::default(),
             pauses: Counter::default(),
             conflicts: Family::default(),
@@ -248,6 +250,12 @@ impl Metrics {
             "peers",
             "Speakers that count in the election, by interface, and by whether they are heard by Ethernet or only by UDP",
             self.peers.clone(),
+        );
+        own.register(
+            "unheard_nodes",
+            "Nodes that by the API are Ready, have a speaker with a key and an address of the interface's networks, and of which no \
+             hello comes in there",
+            self.unheard.clone(),
         );
         own.register(
             "standing_in",
@@ -338,6 +346,14 @@ impl Metrics {
         self.standing_in.set(i64::try_from(speaker.standing_in()).unwrap_or(i64::MAX));
         self.confirmed.inner().store(speaker.counts().confirmed, Ordering::Relaxed);
         self.pauses.inner().store(speaker.counts().pauses, Ordering::Relaxed);
+    }
+
+    /// So many nodes are not heard on each link that should be.
+    pub fn unheard<'a>(&self, links: impl Iterator<Item = (&'a str, usize)>) {
+        for (interface, count) in links {
+            let label = Link { interface: interface.to_owned() };
+            self.unheard.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// A packet socket reported an error.

@@ -1,11 +1,12 @@
 //! What the log, the metrics and the API say of the addresses that this node announces.
 
 mod clashes;
+mod unheard;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrolb_core::announce::LinkIndex;
 use ferrolb_core::dense::DenseMap;
@@ -18,9 +19,11 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
+use crate::wiring::about_node;
 
 use clashes::Clashes;
 pub use clashes::Conflict;
+use unheard::{Silence, Unheard};
 
 /// How a Service stands on this node, told when it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +83,8 @@ pub struct Report {
     services: DenseMap<(Arc<ServiceKey>, IpAddr), ()>,
     /// Other hosts that have addresses of ours, announced or not.
     clashes: Clashes,
+    /// Nodes that should be heard and are not.
+    unheard: Unheard,
     /// Sets of links that were told: there are few, and each is that of many Services.
     known: BTreeSet<Arc<BTreeSet<String>>>,
     /// Why addresses are not ours any more, until that took effect.
@@ -98,6 +103,7 @@ impl Report {
             ours: DenseMap::new(),
             services: DenseMap::new(),
             clashes: Clashes::default(),
+            unheard: Unheard::default(),
             known: BTreeSet::new(),
             lost: BTreeMap::new(),
         }
@@ -119,6 +125,38 @@ impl Report {
         self.follow(change, speaker);
         for contest in before.iter().chain(contest.filter(|_| before.is_some())) {
             contest.services.iter().for_each(|service| self.tell(service));
+        }
+    }
+
+    /// Looks once a second for nodes that should be heard and are not; `name` names links.
+    pub(crate) fn look_for_silence<'a>(
+        &mut self,
+        speaker: &Speaker,
+        name: impl Fn(LinkIndex) -> &'a str,
+        now: Duration,
+    ) {
+        if !self.unheard.is_due(now) {
+            return;
+        }
+        let unheard = speaker.unheard_nodes(now);
+        self.metrics.unheard(
+            speaker
+                .peers()
+                .map(|(link, _)| (name(link), unheard.iter().filter(|(of, _)| *of == link).count())),
+        );
+        for silence in self.unheard.look(unheard, now) {
+            match silence {
+                Silence::Began(link, nodes) => {
+                    let note = unheard::words(&nodes, name(link));
+                    tracing::warn!("{note}");
+                    if let Some(events) = &self.events {
+                        events.send(about_node(&self.node, "HellosUnheard", note));
+                    }
+                }
+                Silence::Ended(link) => {
+                    tracing::info!(interface = name(link), "all speakers that should be heard are heard");
+                }
+            }
         }
     }
 

@@ -90,7 +90,7 @@ pub(crate) async fn configure(node: String, mut sources: Sources, outlets: Outle
         context.readiness.remark("service proxy", (!health.is_fit()).then(|| health.to_string()));
         context.readiness.remark("strictARP", problem.as_ref().map(ToString::to_string));
         if let Some(problem) = problem.as_ref().filter(|problem| said.as_ref() != Some(problem)) {
-            outlets.events.send(about_node(&node, problem.to_string()));
+            outlets.events.send(about_node(&node, "StrictARPMissing", problem.to_string()));
         }
         said = problem;
         if let Some(cluster::Configuration { problems, live_nodes }) = cluster {
@@ -123,7 +123,8 @@ fn replace<T: PartialEq>(sender: &watch::Sender<Option<Arc<T>>>, value: T) {
     });
 }
 
-fn about_node(node: &str, note: String) -> Note {
+/// A warning for the operator, about this node.
+pub(crate) fn about_node(node: &str, reason: &'static str, note: String) -> Note {
     Note {
         about: ObjectReference {
             api_version: Some("v1".to_owned()),
@@ -135,7 +136,7 @@ fn about_node(node: &str, note: String) -> Note {
         },
         warning: true,
         for_operators: true,
-        reason: "StrictARPMissing",
+        reason,
         action: "Announcing",
         note,
     }

@@ -89,6 +89,25 @@ impl Speaker {
         others.flat_map(|member| on_link(&segment.link, &member.addresses)).collect()
     }
 
+    /// The nodes of which nothing is heard on a link that they should be on: by the API they are `Ready`, have a speaker with a key,
+    /// and an address of the link's networks. None while this speaker has no key itself, or has just begun to listen.
+    pub fn unheard_nodes(&self, now: Duration) -> BTreeSet<(LinkIndex, Arc<str>)> {
+        let links = self.links.iter().filter(|(_, segment)| !self.keys.is_empty() && segment.claiming <= now);
+        let of = |(link, segment): (&LinkIndex, &Segment)| {
+            let heard = segment.peers.iter().filter(|(_, peer)| peer.is_heard_at_all(now));
+            let heard: BTreeSet<&str> = heard.map(|(_, peer)| &*peer.node).collect();
+            let members = self.roster.iter().map(|(_, member)| member);
+            let there = members.filter(|member| member.ready && member.speaker && !member.keyless);
+            let unheard = there.filter(|member| {
+                *member.name != *self.config.node
+                    && !heard.contains(&*member.name)
+                    && on_link(&segment.link, &member.addresses).next().is_some()
+            });
+            unheard.map(|member| (*link, member.name.clone())).collect::<Vec<_>>()
+        };
+        links.flat_map(of).collect()
+    }
+
     /// Those of them to be told now that we are there, and the peers that are heard and do not hear us, if it is time for that:
     /// with each hello of a speaker that starts, so that it hears whom it can before it claims anything; later once a second, in
     /// turns where there are many.

@@ -512,6 +512,15 @@ impl Cluster {
         self.faults.contains(&(at, fault))
     }
 
+    /// The nodes that the speaker of a machine should hear and does not.
+    pub(crate) fn unheard_by(&self, at: usize) -> BTreeSet<(LinkIndex, Arc<str>)> {
+        self.machines[at]
+            .speaker
+            .as_ref()
+            .map(|speaker| speaker.unheard_nodes(self.at(at)))
+            .unwrap_or_default()
+    }
+
     /// Takes what a speaker has to do.
     pub(crate) fn act(&mut self, at: usize) {
         if self.machines[at].frozen.is_some() {

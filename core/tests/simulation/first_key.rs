@@ -84,3 +84,27 @@ fn a_speaker_that_starts_with_a_key_beside_others_without_takes_its_own() {
         owners(&cluster, then, &[0]);
     }
 }
+
+/// Who should be heard and is not: not one that the API knows to have no key, nor one that has just begun.
+#[test]
+fn whoever_should_be_heard_and_is_not_is_named() {
+    let mut cluster = keyless(1, &[0, 1, 2]);
+    let unheard = |cluster: &Cluster| -> Vec<String> {
+        let all = cluster.unheard_by(0);
+        all.into_iter().map(|(_, node)| node.to_string()).collect()
+    };
+    assert_eq!(unheard(&cluster), [] as [&str; 0], "nobody can be heard without a key");
+    cluster.give(0, keys(&[7]));
+    cluster.give(1, keys(&[7]));
+    cluster.run(ms(2000));
+    assert_eq!(unheard(&cluster), [] as [&str; 0], "the third has no key");
+    cluster.give(2, keys(&[8]));
+    cluster.run(ms(2000));
+    assert_eq!(unheard(&cluster), ["node2"], "it has another one");
+    cluster.give(2, keys(&[7]));
+    cluster.run(ms(2000));
+    assert_eq!(unheard(&cluster), [] as [&str; 0]);
+    cluster.crash(1);
+    cluster.run(ms(2000));
+    assert_eq!(unheard(&cluster), ["node1"], "the API still calls it Ready");
+}

@@ -142,6 +142,7 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
         announcing.retry(clock());
         announcing.tell_complete(more);
         announcing.tell_keyless(clock());
+        announcing.look_for_silence(clock());
         if ending && announcing.speaker.is_done(clock()) {
             break;
         }
@@ -221,6 +222,12 @@ impl<D: Datalink> Announcing<D> {
     fn tell_keyless(&mut self, now: Duration) {
         let keyless = self.speaker.is_keyless(now);
         self.keyless.send_if_modified(|known| std::mem::replace(known, keyless) != keyless);
+    }
+
+    fn look_for_silence(&mut self, now: Duration) {
+        let (links, speaker) = (&self.links, &self.speaker);
+        let name = |link| links.get(&link).map_or("?", |link: &Link| link.name.as_str());
+        self.report.look_for_silence(speaker, name, now);
     }
 
     fn handle_news(&mut self, news: News, now: Duration) {
