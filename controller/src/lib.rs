@@ -15,6 +15,7 @@ pub mod hello_key;
 pub mod lease;
 pub mod metrics;
 pub mod run;
+pub mod unsupported;
 pub mod writer;
 
 pub use run::{Settings, run};

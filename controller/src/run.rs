@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::brain::{Brain, Effect, Input, Now, Outcome, Reign, Report, advertised};
 use crate::metrics::Metrics;
-use crate::{hello_key, lease, writer};
+use crate::{hello_key, lease, unsupported, writer};
 
 /// So many writes are under way at once.
 const WRITERS: usize = 16;
@@ -72,6 +72,7 @@ pub async fn run_with(
     shell.services = Some(shell.watch_services(0));
     let _watches = shell.watch_the_rest();
     shell.keep_hello_key();
+    shell.tell_unsupported();
     context.readiness.started();
     let mut brain = Brain::new(&settings.pod_name, settings.lease_duration, lb_class);
     let mut reign = Reign::Follower;
@@ -201,10 +202,20 @@ impl Shell {
         ]
     }
 
+    /// Whether this replica leads, asked at any time.
+    fn leads(&self) -> impl Fn() -> bool + Clone + Send + Sync + 'static {
+        let leads_until = self.leads_until.clone();
+        move || nanos(now()) < leads_until.load(Ordering::SeqCst)
+    }
+
+    /// Beside the brain: nothing that it decides depends on objects that are not acted on.
+    fn tell_unsupported(&self) {
+        unsupported::start(&self.client, &self.namespace, WATCH_SECONDS, self.leads(), &self.context);
+    }
+
     /// Beside the brain: nothing that it decides depends on the Secret.
     fn keep_hello_key(&self) {
-        let leads_until = self.leads_until.clone();
-        let leads = move || nanos(now()) < leads_until.load(Ordering::SeqCst);
+        let leads = self.leads();
         let (client, events) = (self.client.clone(), self.events.clone());
         let shutdown = self.context.shutdown.clone();
         tokio::spawn(hello_key::keep(client, self.namespace.clone(), leads, events, shutdown));

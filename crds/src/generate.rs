@@ -1,10 +1,12 @@
 //! The definitions as files: what `kubectl apply -f crds/` installs.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps,
+    CustomResourceConversion, CustomResourceDefinition, JSONSchemaProps,
 };
 use kube::CustomResourceExt;
+use kube::core::crd::merge_crds;
 
+use crate::bgp::{BFDProfile, BGPAdvertisement, BGPPeer, Community, EarlierBGPPeer};
 use crate::{ConfigurationState, IPAddressPool, L2Advertisement, ServiceL2Status};
 
 /// Writes the files anew; named in each of them.
@@ -12,21 +14,33 @@ pub const COMMAND: &str = "cargo run -p ferrolb-crds --bin gen-crds";
 
 /// Why a definition could not be written out.
 #[derive(Debug, thiserror::Error)]
-#[error("the definition {name} cannot be written as YAML: {source}")]
-pub struct GenerateError {
-    name: String,
-    source: serde_saphyr::ser::Error,
+pub enum GenerateError {
+    /// YAML cannot express it.
+    #[error("the definition {name} cannot be written as YAML: {source}")]
+    Yaml {
+        /// The file's name.
+        name: String,
+        /// What is wrong.
+        source: serde_saphyr::ser::Error,
+    },
+    /// The versions of one kind do not belong together.
+    #[error("the versions of a kind do not fit: {0}")]
+    Versions(#[from] kube::core::crd::MergeError),
 }
 
-/// The definitions.
-pub fn definitions() -> Vec<CustomResourceDefinition> {
-    let mut pools = IPAddressPool::crd();
+/// The definitions, in the order of their files.
+///
+/// # Errors
+/// Versions of one kind that do not belong together, which a test excludes.
+pub fn definitions() -> Result<Vec<CustomResourceDefinition>, GenerateError> {
+    let pools = IPAddressPool::crd();
     let mut advertisements = L2Advertisement::crd();
     let mut states = ConfigurationState::crd();
     let mut announced = ServiceL2Status::crd();
-    for definition in [&mut pools, &mut advertisements, &mut states, &mut announced] {
-        definition.spec.names.list_kind = Some(format!("{}List", definition.spec.names.kind));
-    }
+    // Not converted: there is no webhook. What is stored in one version is served in the other as it is.
+    let mut peers = merge_crds(vec![EarlierBGPPeer::crd(), BGPPeer::crd()], "v1beta2")?;
+    peers.spec.conversion =
+        Some(CustomResourceConversion { strategy: "None".to_owned(), ..CustomResourceConversion::default() });
     // An advertisement without a spec announces everything: a short and frequent manifest.
     for schema in schemas(&mut advertisements) {
         schema.required = None;
@@ -36,7 +50,16 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
         schema.required = None;
         schema.properties.as_mut().map(|properties| properties.remove("spec"));
     }
-    vec![states, pools, advertisements, announced]
+    let [mut profiles, mut routes, mut communities] =
+        [BFDProfile::crd(), BGPAdvertisement::crd(), Community::crd()];
+    for schema in [&mut profiles, &mut routes, &mut communities].into_iter().flat_map(schemas) {
+        schema.required = None;
+    }
+    let mut all = vec![profiles, routes, peers, communities, states, pools, advertisements, announced];
+    for definition in &mut all {
+        definition.spec.names.list_kind = Some(format!("{}List", definition.spec.names.kind));
+    }
+    Ok(all)
 }
 
 fn schemas(definition: &mut CustomResourceDefinition) -> impl Iterator<Item = &mut JSONSchemaProps> {
@@ -49,7 +72,7 @@ fn schemas(definition: &mut CustomResourceDefinition) -> impl Iterator<Item = &m
 /// # Errors
 /// A definition that YAML cannot express, which a test excludes.
 pub fn files() -> Result<Vec<(String, String)>, GenerateError> {
-    definitions().iter().map(file).collect()
+    definitions()?.iter().map(file).collect()
 }
 
 fn file(definition: &CustomResourceDefinition) -> Result<(String, String), GenerateError> {
@@ -59,7 +82,7 @@ fn file(definition: &CustomResourceDefinition) -> Result<(String, String), Gener
         Ok(yaml) => {
             Ok((name, format!("# Generated from the Rust types by `{COMMAND}`; do not edit.\n---\n{yaml}")))
         }
-        Err(source) => Err(GenerateError { name, source }),
+        Err(source) => Err(GenerateError::Yaml { name, source }),
     }
 }
 
@@ -73,7 +96,7 @@ mod tests {
     use super::*;
 
     fn schema(kind: &str, path: &str) -> Value {
-        let definition = definitions().into_iter().find(|d| d.spec.names.kind == kind).unwrap();
+        let definition = definitions().unwrap().into_iter().find(|d| d.spec.names.kind == kind).unwrap();
         let whole = serde_json::to_value(definition).unwrap();
         let found = whole.pointer(&format!("/spec/versions/0/{path}"));
         found.unwrap_or_else(|| panic!("no {path} in {kind}")).clone()
@@ -111,16 +134,40 @@ mod tests {
 
     #[test]
     fn names_scope_and_subresource() {
-        let plurals = ["configurationstates", "ipaddresspools", "l2advertisements", "servicel2statuses"];
-        for (definition, plural) in definitions().iter().zip(plurals) {
+        let plurals = [
+            "bfdprofiles",
+            "bgpadvertisements",
+            "bgppeers",
+            "communities",
+            "configurationstates",
+            "ipaddresspools",
+            "l2advertisements",
+            "servicel2statuses",
+        ];
+        assert_eq!(definitions().unwrap().len(), plurals.len());
+        for (definition, plural) in definitions().unwrap().iter().zip(plurals) {
             let spec = &definition.spec;
             assert_eq!((spec.group.as_str(), spec.scope.as_str()), ("metallb.io", "Namespaced"));
             assert_eq!((spec.names.plural.as_str(), &spec.names.short_names), (plural, &None));
             assert_eq!(spec.names.categories, None);
-            let version = &spec.versions[0];
-            assert!(version.name == "v1beta1" && version.served && version.storage);
-            assert!(version.subresources.as_ref().is_some_and(|sub| sub.status.is_some()));
+            let stored = if plural == "bgppeers" { "v1beta2" } else { "v1beta1" };
+            for version in &spec.versions {
+                assert!(version.served && version.storage == (version.name == stored), "{plural}");
+                assert_eq!(version.deprecated == Some(true), version.name != stored, "{plural}");
+                assert!(version.subresources.as_ref().is_some_and(|sub| sub.status.is_some()));
+            }
+            assert!(spec.versions.iter().any(|version| version.name == stored), "{plural}");
         }
+    }
+
+    /// MetalLB's definition asks its webhook to convert; that one is gone.
+    #[test]
+    fn nothing_is_converted() {
+        for definition in definitions().unwrap() {
+            let strategy = definition.spec.conversion.map(|conversion| conversion.strategy);
+            assert!(strategy.is_none_or(|strategy| strategy == "None"));
+        }
+        assert_eq!(schema("BGPPeer", "name"), "v1beta2");
     }
 
     #[test]
@@ -186,14 +233,17 @@ mod tests {
                 walk(inner, &format!("{path}/{name}"));
             }
         }
-        for kind in ["IPAddressPool", "L2Advertisement"] {
+        let written =
+            ["IPAddressPool", "L2Advertisement", "BGPPeer", "BGPAdvertisement", "BFDProfile", "Community"];
+        for kind in written {
             walk(&schema(kind, "schema/openAPIV3Schema/properties/spec"), kind);
         }
     }
 
     #[test]
     fn every_field_is_described() {
-        for kind in ["IPAddressPool", "L2Advertisement", "ConfigurationState", "ServiceL2Status"] {
+        for definition in definitions().unwrap() {
+            let kind = &*definition.spec.names.kind;
             let whole = schema(kind, "schema/openAPIV3Schema");
             let mut properties = Vec::new();
             all(&whole, "properties", &mut properties);
@@ -211,7 +261,7 @@ mod tests {
         // What users write; the others have few rules or none.
         let written = ["IPAddressPool", "L2Advertisement"];
         for definition in
-            definitions().into_iter().filter(|all| written.contains(&all.spec.names.kind.as_str()))
+            definitions().unwrap().into_iter().filter(|all| written.contains(&all.spec.names.kind.as_str()))
         {
             let whole = serde_json::to_value(definition).unwrap();
             let mut rules = Vec::new();

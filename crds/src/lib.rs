@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  rules ──► IPAddressPool, L2Advertisement ──► generate ──► crds/*.yaml (what the API server refuses)
+//!                        │                bgp ──────┘
 //!                        │ to_core()
 //!                        ▼
 //!                  ferrolb_core's Pool, Advertisement, Service, Node
@@ -15,6 +16,7 @@
 //!
 //! What this crate must never know: which address goes where, and how objects are fetched or written.
 
+pub mod bgp;
 pub mod generate;
 pub mod names;
 pub mod view;

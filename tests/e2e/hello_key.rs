@@ -13,22 +13,12 @@ use ferrolb_tests::scene::SYSTEM;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use support::{block_on, left_out};
 
 const LAB: &str = "testkey";
-
-/// One who has the rights of the controller's ServiceAccount and no more.
-async fn as_controller(plane: &Plane) -> Client {
-    let file = Kubeconfig::read_from(plane.lab.paths.kubeconfig()).expect("the kubeconfig");
-    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
-    let mut config = config.expect("a configuration");
-    config.auth_info.impersonate = Some(format!("system:serviceaccount:{SYSTEM}:ferrolb-controller"));
-    Client::try_from(config).expect("a client")
-}
 
 fn named(name: &str, data: &Value) -> Secret {
     serde_json::from_value(json!({"metadata": {"name": name}, "data": data})).expect("a Secret")
@@ -54,7 +44,7 @@ fn the_key_is_made_once_within_the_role() {
     block_on(async {
         let admin = plane.lab.client().await.expect("a client");
         let all: Api<Secret> = Api::namespaced(admin, SYSTEM);
-        let ours = as_controller(&plane).await;
+        let ours = plane.client_as("ferrolb-controller").await.expect("a client");
         let words = ensure(&ours, SYSTEM).await.expect_err("nothing is allowed yet");
         assert!(words.contains("not allowed to read the Secret ferrolb-hello: apply config/rbac"), "{words}");
         let rbac = project("config/rbac");

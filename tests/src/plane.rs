@@ -4,11 +4,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
 use crate::lab::{Lab, LabError, Paths, down, process};
 use crate::scene::SYSTEM;
 
 /// How long the API server may take to serve a new definition.
 const SERVED: Duration = Duration::from_secs(30);
+
+/// The definitions that are waited for.
+const KINDS: &str =
+    "ipaddresspools,l2advertisements,configurationstates,bgppeers,bgpadvertisements,bfdprofiles,communities";
 
 /// A control plane that is taken down at the end, also of a failure.
 #[derive(Debug)]
@@ -46,6 +53,19 @@ impl Plane {
         process::run(self.lab.kubectl().args(arguments))
     }
 
+    /// A client with the rights of one of our ServiceAccounts and no more.
+    ///
+    /// # Errors
+    /// When there is no client to be had.
+    pub async fn client_as(&self, account: &str) -> Result<Client, LabError> {
+        let failed = |error: &dyn std::fmt::Display| LabError::program("a client", error.to_string());
+        let file = Kubeconfig::read_from(self.lab.paths.kubeconfig()).map_err(|error| failed(&error))?;
+        let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
+        let mut config = config.map_err(|error| failed(&error))?;
+        config.auth_info.impersonate = Some(format!("system:serviceaccount:{SYSTEM}:{account}"));
+        Client::try_from(config).map_err(|error| failed(&error))
+    }
+
     /// Applies `crds/` and waits until the API server serves them.
     ///
     /// # Errors
@@ -58,7 +78,7 @@ impl Plane {
         // Established, but not served yet: the server says for a moment that its storage is being made.
         let started = Instant::now();
         loop {
-            match self.kubectl(&["get", "ipaddresspools,l2advertisements,configurationstates", "-A"]) {
+            match self.kubectl(&["get", KINDS, "-A"]) {
                 Ok(_) => return Ok(()),
                 Err(error) if started.elapsed() > SERVED => return Err(error),
                 Err(_) => std::thread::sleep(Duration::from_millis(100)),
