@@ -1,7 +1,7 @@
 //! What is known of addresses, by hash and in little space.
 //!
 //! Who asks for an address is to be answered in the same time whether it is one of ten or one of ten thousand. What takes time
-//! then is memory that no cache has: a bisection of ten thousand reads a dozen places far apart, this one reads three.
+//! then is memory that no cache has: a bisection of ten thousand reads a dozen places far apart, this one reads two.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,15 +9,13 @@ use std::net::IpAddr;
 /// A map of addresses, for questions: its order means nothing, but is the same for the same history.
 ///
 /// The hash has no secret, as a chain can only be as long as what the caller put in. Entries lie side by side, and of the
-/// table of places a third or more is free: 24 to 28 bytes for an address beside its value.
+/// table of places a fourth or more is free: 5 to 11 bytes for an address beside its entry.
 #[derive(Clone)]
 pub struct AddressMap<V> {
     /// Where an address is, by its hash or at the next free place behind: one more than its index, and 0 for free. As many as a
     /// power of two, or none.
     places: Box<[u32]>,
-    /// Addresses and values apart, so that there is no gap between 17 bytes and what is aligned to 8.
-    addresses: Vec<IpAddr>,
-    values: Vec<V>,
+    entries: Vec<(IpAddr, V)>,
 }
 
 /// So many places there are at least, if any.
@@ -28,7 +26,7 @@ const STEP: (usize, usize) = (4, 1024);
 
 impl<V> Default for AddressMap<V> {
     fn default() -> Self {
-        AddressMap { places: Box::default(), addresses: Vec::new(), values: Vec::new() }
+        AddressMap { places: Box::default(), entries: Vec::new() }
     }
 }
 
@@ -48,24 +46,24 @@ fn hash(address: IpAddr) -> u64 {
 impl<V> AddressMap<V> {
     /// How many addresses there are.
     pub fn len(&self) -> usize {
-        self.addresses.len()
+        self.entries.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.addresses.is_empty()
+        self.entries.is_empty()
     }
 
     /// The value of this address.
     pub fn get(&self, address: IpAddr) -> Option<&V> {
         let (_, index) = self.find(address)?;
-        self.values.get(index)
+        self.entries.get(index).map(|(_, value)| value)
     }
 
     /// The value of this address, to be changed.
     pub fn get_mut(&mut self, address: IpAddr) -> Option<&mut V> {
         let (_, index) = self.find(address)?;
-        self.values.get_mut(index)
+        self.entries.get_mut(index).map(|(_, value)| value)
     }
 
     /// Sets the value of this address; returns the one that it had.
@@ -77,13 +75,10 @@ impl<V> AddressMap<V> {
         if (length + 1) * 4 > self.places.len() * 3 {
             self.place_all((self.places.len() * 2).max(FEWEST));
         }
-        if length == self.addresses.capacity() {
-            let more = (length / 16).clamp(STEP.0, STEP.1);
-            self.addresses.reserve_exact(more);
-            self.values.reserve_exact(more);
+        if length == self.entries.capacity() {
+            self.entries.reserve_exact((length / 16).clamp(STEP.0, STEP.1));
         }
-        self.addresses.push(address);
-        self.values.push(value);
+        self.entries.push((address, value));
         self.put(address, length);
         None
     }
@@ -92,10 +87,9 @@ impl<V> AddressMap<V> {
     pub fn remove(&mut self, address: IpAddr) -> Option<V> {
         let (place, index) = self.find(address)?;
         self.free(place);
-        self.addresses.swap_remove(index);
-        let value = self.values.swap_remove(index);
+        let (_, value) = self.entries.swap_remove(index);
         // The last one has the index now.
-        if let Some(moved) = self.addresses.get(index).copied() {
+        if let Some(moved) = self.entries.get(index).map(|(address, _)| *address) {
             let last = self.len() as u32 + 1;
             let mut place = self.home(moved);
             while self.places[place] != last {
@@ -105,8 +99,7 @@ impl<V> AddressMap<V> {
         }
         if self.places.len() > FEWEST && self.len() * 8 < self.places.len() {
             self.place_all(self.places.len() / 2);
-            self.addresses.shrink_to_fit();
-            self.values.shrink_to_fit();
+            self.entries.shrink_to_fit();
         }
         if self.is_empty() {
             *self = AddressMap::default();
@@ -116,7 +109,7 @@ impl<V> AddressMap<V> {
 
     /// All of it, in no order that means anything.
     pub fn iter(&self) -> impl Iterator<Item = (IpAddr, &V)> {
-        self.addresses.iter().copied().zip(&self.values)
+        self.entries.iter().map(|(address, value)| (*address, value))
     }
 
     /// The addresses of which this is so, ascending.
@@ -136,7 +129,7 @@ impl<V> AddressMap<V> {
         // A fourth is free, so this ends.
         loop {
             let index = self.places[place].checked_sub(1)? as usize;
-            if self.addresses[index] == address {
+            if self.entries[index].0 == address {
                 return Some((place, index));
             }
             place = self.after(place);
@@ -168,7 +161,7 @@ impl<V> AddressMap<V> {
         loop {
             place = self.after(place);
             let Some(index) = self.places[place].checked_sub(1) else { break };
-            let home = self.home(self.addresses[index as usize]);
+            let home = self.home(self.entries[index as usize].0);
             let mask = self.places.len() - 1;
             // Counted from its home, the hole comes before where it stands.
             if (hole.wrapping_sub(home) & mask) < (place.wrapping_sub(home) & mask) {
@@ -182,7 +175,7 @@ impl<V> AddressMap<V> {
     fn place_all(&mut self, places: usize) {
         self.places = vec![0; places].into();
         for index in 0..self.len() {
-            self.put(self.addresses[index], index);
+            self.put(self.entries[index].0, index);
         }
     }
 }
@@ -216,17 +209,17 @@ mod tests {
             let (place, _) = map.find(address).unwrap();
             place.wrapping_sub(map.home(address)) & (map.places.len() - 1)
         };
-        map.addresses.iter().map(|address| way(*address)).collect()
+        map.iter().map(|(address, _)| way(address)).collect()
     }
 
     /// What is true of every map.
     fn check<V>(map: &AddressMap<V>) {
         let used = map.places.iter().filter(|place| **place != 0).count();
-        assert_eq!((used, map.values.len()), (map.len(), map.len()));
+        assert_eq!(used, map.len());
         assert!(map.places.is_empty() || map.places.len().is_power_of_two());
         assert!(map.len() * 4 <= map.places.len() * 3, "{} in {}", map.len(), map.places.len());
         assert!(map.len() * 8 >= map.places.len() || map.places.len() == FEWEST);
-        assert!(map.addresses.capacity() <= map.len() * 4 + STEP.1);
+        assert!(map.entries.capacity() <= map.len() * 4 + STEP.1);
     }
 
     proptest! {
@@ -257,7 +250,7 @@ mod tests {
                 prop_assert_eq!(map.remove(address), model.remove(&address));
                 check(&map);
             }
-            prop_assert_eq!((map.places.len(), map.addresses.capacity()), (0, 0));
+            prop_assert_eq!((map.places.len(), map.entries.capacity()), (0, 0));
         }
     }
 
@@ -281,8 +274,8 @@ mod tests {
     #[test]
     fn it_takes_little() {
         let mut map = AddressMap::default();
-        (0..10_000).for_each(|number| drop(map.insert(four(number), 0u64)));
-        let bytes = map.places.len() * 4 + map.addresses.capacity() * 17 + map.values.capacity() * 8;
-        assert!(bytes < 10_000 * (28 + 8), "{bytes} bytes");
+        (0..10_000).for_each(|number| drop(map.insert(four(number), [0u8; 7])));
+        let bytes = map.places.len() * 4 + map.entries.capacity() * 24;
+        assert!(bytes < 10_000 * 33, "{bytes} bytes");
     }
 }
