@@ -5,7 +5,7 @@
 RUST := 1.95
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check unit e2e deny setup image crds figures bench bench-allocation bench-layer2 bench-failover soak toolchain
+.PHONY: help demo test test-full check unit e2e deny setup image crds figures bench bench-allocation bench-layer2 bench-failover soak hot toolchain
 
 help:
 	@echo 'make demo       a Kubernetes cluster on this machine, FerroLB in it, and a Service that answers'
@@ -17,7 +17,8 @@ help:
 	@echo 'make figures    latency, memory and sizes, measured in the cluster'
 	@echo 'make soak       two controllers, and clusters of speakers, in simulations with faults, for millions of'
 	@echo '                steps (SEEDS=20000); and all that two things that happen can lead to (ACTS=2)'
-	@echo 'make bench      what one allocation, one plan, one hello and many peers cost, without a cluster'
+	@echo 'make hot        speaker/hot.ld anew: which functions a speaker runs (as root, with valgrind)'
+	@echo 'make bench      what one allocation, plan, answer and hello, and many peers cost, without a cluster'
 	@echo 'make bench-allocation'
 	@echo '                the controller with 10,000 Services, measured (SERVICES=N ROUNDS=N)'
 	@echo 'make bench-layer2'
@@ -84,7 +85,7 @@ bench-failover: toolchain setup
 	  --json $${CARGO_TARGET_DIR:-target}/bench/failover.jsonl
 
 bench: toolchain
-	cargo bench --quiet --locked -p ferrolb-core --bench allocation --bench hello --bench peers
+	cargo bench --quiet --locked -p ferrolb-core --bench allocation --bench answers --bench hello --bench peers
 
 soak: toolchain
 	FERROLB_SEEDS=$${SEEDS:-20000} cargo test --locked -p ferrolb-controller --lib --profile bench -- \
@@ -93,6 +94,9 @@ soak: toolchain
 	  --ignored --nocapture weather::soak
 	FERROLB_ACTS=$${ACTS:-2} cargo test --locked -p ferrolb-core --test model --profile bench -- \
 	  --ignored --nocapture --test-threads 1
+
+hot: toolchain setup
+	speaker/hot.sh
 
 toolchain:
 	@case "$$(rustc --version)" in 'rustc $(RUST).'*) ;; *) \

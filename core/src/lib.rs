@@ -21,6 +21,7 @@
 //! What this crate must never know: Kubernetes' API types, sockets, time sources, logging. Its manifest
 //! proves it and `tests/purity.rs` guards the manifest.
 
+pub mod address_map;
 pub mod advertisement;
 pub mod allocate;
 pub mod announce;

@@ -3,25 +3,25 @@
 //! Those are counters without the suffix `_total` that the exposition format asks for, so they are shown as
 //! of type `unknown`: dashboards and alerts find them under their old names, and `rate()` works as before.
 
+mod addresses;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ferrolb_core::announce::{self, Ignored, LinkIndex};
-use ferrolb_core::dense::DenseMap;
-use ferrolb_core::election::Contest;
 use ferrolb_core::peers::Transport;
-use ferrolb_core::service::ServiceKey;
 use ferrolb_core::speaker::{Sent, Speaker};
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+
+use addresses::Addresses;
+pub(crate) use addresses::Ours;
 
 /// All of them. Clones share their values.
 #[derive(Clone, Debug)]
@@ -40,36 +40,6 @@ pub struct Metrics {
     pauses: Counter,
     conflicts: Family<Conflict, Gauge>,
     confirmed: Counter,
-}
-
-/// What is announced here, with its counters. Ten thousand addresses are no rarity, so a family of labels for each figure
-/// would cost megabytes; and a frame costs one look-up.
-#[derive(Debug)]
-struct Addresses {
-    node: Arc<str>,
-    all: Mutex<DenseMap<IpAddr, State>>,
-}
-
-#[derive(Clone, Debug)]
-struct State {
-    /// Shared with the election, which names the Services.
-    contest: Arc<Contest>,
-    requests: u64,
-    responses: u64,
-    gratuitous: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Announced {
-    service: Text<Arc<ServiceKey>>,
-    protocol: &'static str,
-    node: Text<Arc<str>>,
-    ip: Text<IpAddr>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Address {
-    ip: Text<IpAddr>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -121,75 +91,13 @@ impl<T: fmt::Display> EncodeLabelValue for Text<T> {
     }
 }
 
-/// The counter of one kind, with its words.
-type Figure = (&'static str, &'static str, fn(&State) -> u64);
-
-const FIGURES: [Figure; 3] = [
-    (
-        "metallb_layer2_requests_received",
-        "ARP requests and neighbour solicitations received for an address that this node announces",
-        |state| state.requests,
-    ),
-    (
-        "metallb_layer2_responses_sent",
-        "ARP replies and solicited neighbour advertisements sent for an address that this node announces",
-        |state| state.responses,
-    ),
-    (
-        "metallb_layer2_gratuitous_sent",
-        "Gratuitous ARP frames and unsolicited neighbour advertisements sent for an address that this node announces",
-        |state| state.gratuitous,
-    ),
-];
-
-impl Collector for Addresses {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        // Copied, so that the frames that come in meanwhile do not wait for the text.
-        let all = self.lock().clone();
-        let words = "Addresses that this node announces, for each Service that has them: 1";
-        let mut metric =
-            encoder.encode_descriptor("metallb_speaker_announced", words, None, MetricType::Gauge)?;
-        for (ip, state) in all.iter() {
-            for service in &state.contest.services {
-                let labels = Announced {
-                    service: Text(service.key.clone()),
-                    protocol: "layer2",
-                    node: Text(self.node.clone()),
-                    ip: Text(*ip),
-                };
-                metric.encode_family(&labels)?.encode_gauge(&1i64)?;
-            }
-        }
-        for (name, words, figure) in FIGURES {
-            let mut metric = encoder.encode_descriptor(name, words, None, MetricType::Unknown)?;
-            for (ip, state) in all.iter() {
-                // Of the encodings, a gauge's is the one that writes the value under the bare name.
-                metric.encode_family(&Address { ip: Text(*ip) })?.encode_gauge(&figure(state))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Addresses {
-    fn lock(&self) -> MutexGuard<'_, DenseMap<IpAddr, State>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn count(&self, address: IpAddr, add: impl FnOnce(&mut State)) {
-        if let Some(state) = self.lock().get_mut(&address) {
-            add(state);
-        }
-    }
-}
-
 impl Metrics {
     /// Those of the speaker on `node`.
     pub fn new(node: &str) -> Self {
         let proxy_healthy = Gauge::default();
         proxy_healthy.set(1);
         Metrics {
-            addresses: Arc::new(Addresses { node: node.into(), all: Mutex::default() }),
+            addresses: Arc::new(Addresses::new(node)),
             ignored: Family::default(),
             socket_errors: Family::default(),
             group_errors: Family::default(),
@@ -279,28 +187,22 @@ impl Metrics {
         );
     }
 
-    /// `address` is announced here, for the Services that are named there. The counters begin at 0, or go on.
-    pub fn announcing(&self, address: IpAddr, contest: Arc<Contest>) {
-        let new = State { contest: contest.clone(), requests: 0, responses: 0, gratuitous: 0 };
-        self.addresses.lock().or_insert_with(address, || new).contest = contest;
-    }
-
-    /// `address` is not announced here any more: its series vanish.
-    pub fn forget(&self, address: IpAddr) {
-        self.addresses.lock().remove(&address);
+    /// The addresses that are announced here.
+    pub(crate) fn addresses(&self) -> &Addresses {
+        &self.addresses
     }
 
     /// A request for `address` came that is answered; `sent` says whether the kernel took the answer.
     pub fn requested(&self, address: IpAddr, sent: bool) {
-        self.addresses.count(address, |state| {
-            state.requests += 1;
-            state.responses += u64::from(sent);
+        self.addresses.count(address, |counters| {
+            counters.requests += 1;
+            counters.responses += u64::from(sent);
         });
     }
 
     /// An announcement of `address` was sent.
     pub fn announced(&self, address: IpAddr) {
-        self.addresses.count(address, |state| state.gratuitous += 1);
+        self.addresses.count(address, |counters| counters.gratuitous += 1);
     }
 
     /// A frame was not answered.
@@ -380,7 +282,10 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ferrolb_core::election::{Holder, NodeId};
+    use std::collections::BTreeSet;
+
+    use ferrolb_core::election::{Contest, Holder, NodeId};
+    use ferrolb_core::service::ServiceKey;
 
     fn shown(metrics: &Metrics) -> String {
         let (mut registry, mut text) = (Registry::default(), String::new());
@@ -393,13 +298,17 @@ mod tests {
     fn the_names_are_metallbs_and_series_vanish() {
         let (metrics, address) = (Metrics::new("node-1"), "10.0.0.1".parse().unwrap());
         let web = Holder { key: Arc::new(ServiceKey::new("shop", "web")), uid: "".into() };
-        let web = Arc::new(Contest::among([NodeId(0)], vec![web]));
-        metrics.announcing(address, web.clone());
+        let contest = Arc::new(Contest::among([NodeId(0)], vec![web]));
+        let on = |links: &[&str]| {
+            let links: BTreeSet<String> = links.iter().map(|link| (*link).to_owned()).collect();
+            metrics.addresses().set(address, Ours { contest: contest.clone(), links: links.into() });
+        };
+        on(&["lan"]);
         metrics.requested(address, true);
         metrics.requested(address, false);
         metrics.announced(address);
         metrics.announced(address);
-        metrics.announcing(address, web);
+        on(&["lan", "wan"]);
         let text = shown(&metrics);
         for line in [
             r#"metallb_speaker_announced{service="shop/web",protocol="layer2",node="node-1",ip="10.0.0.1"} 1"#,
@@ -410,8 +319,29 @@ mod tests {
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\nis not in\n{text}");
         }
-        metrics.forget(address);
+        on(&[]);
         metrics.requested(address, true);
         assert!(!shown(&metrics).contains("10.0.0.1"), "{}", shown(&metrics));
+        on(&["lan"]);
+        let anew = r#"metallb_layer2_requests_received{ip="10.0.0.1"} 0"#;
+        assert!(shown(&metrics).lines().any(|shown| shown == anew), "{}", shown(&metrics));
+        metrics.addresses().remove(address);
+        metrics.requested(address, true);
+        assert!(!shown(&metrics).contains("10.0.0.1"), "{}", shown(&metrics));
+    }
+
+    #[test]
+    fn addresses_are_shown_in_their_order() {
+        let metrics = Metrics::new("node-1");
+        let contest = Arc::new(Contest::among([NodeId(0)], vec![]));
+        for last in [3, 200, 1, 40] {
+            let ours = Ours { contest: contest.clone(), links: Arc::new(BTreeSet::from(["lan".to_owned()])) };
+            metrics.addresses().set(IpAddr::from([10, 0, 0, last]), ours);
+        }
+        let text = shown(&metrics);
+        let lines = text.lines().filter(|line| line.starts_with("metallb_layer2_responses_sent{"));
+        let expected =
+            [1, 3, 40, 200].map(|last| format!(r#"metallb_layer2_responses_sent{{ip="10.0.0.{last}"}} 0"#));
+        assert!(lines.eq(expected.iter()), "{text}");
     }
 }

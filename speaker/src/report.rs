@@ -18,7 +18,7 @@ use ferrolb_runtime::{Events, Note};
 use k8s_openapi::api::core::v1::ObjectReference;
 use tokio::sync::mpsc;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Ours};
 use crate::wiring::about_node;
 
 use clashes::Clashes;
@@ -60,14 +60,6 @@ const SETS: usize = 64;
 /// None is before this one.
 const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// An address that this node announces, or would if it had the link for it.
-#[derive(Debug)]
-struct Ours {
-    contest: Arc<Contest>,
-    /// The links on which it is announced, by name; none at all while there is no such link.
-    links: Arc<BTreeSet<String>>,
-}
-
 /// Keeps the metrics true and tells changes in the log, each once.
 #[derive(Debug)]
 pub struct Report {
@@ -78,8 +70,7 @@ pub struct Report {
     node: Arc<str>,
     /// This node's number.
     me: Option<NodeId>,
-    ours: DenseMap<IpAddr, Ours>,
-    /// The Services that have them, each with each of its addresses among them.
+    /// The Services that have addresses that are ours, each with each of its addresses among them.
     services: DenseMap<(Arc<ServiceKey>, IpAddr), ()>,
     /// Other hosts that have addresses of ours, announced or not.
     clashes: Clashes,
@@ -100,7 +91,6 @@ impl Report {
             events: None,
             node: "".into(),
             me: None,
-            ours: DenseMap::new(),
             services: DenseMap::new(),
             clashes: Clashes::default(),
             unheard: Unheard::default(),
@@ -162,11 +152,12 @@ impl Report {
 
     fn follow(&mut self, change: &Change, speaker: &Speaker) {
         let address = change.address;
-        let Some(ours) = self.ours.get(&address) else {
+        let Some(ours) = self.ours(address) else {
             self.look_for_lack(address, speaker);
             return;
         };
-        let (before, announced) = (ours.contest.clone(), !ours.links.is_empty());
+        let announced = ours.is_announced();
+        let Ours { contest: before, links } = ours;
         match &change.contest {
             Err(why) if announced => {
                 // That it is announced no more comes as an effect.
@@ -174,12 +165,8 @@ impl Report {
             }
             Ok(contest) if announced || speaker.lacks(address) => {
                 self.lost.remove(&address);
-                let links = ours.links.clone();
                 self.unlink(&before, address);
                 self.link(contest.clone(), links, address);
-                if announced {
-                    self.metrics.announcing(address, contest.clone());
-                }
                 let touched: BTreeSet<&Holder> = before.services.iter().chain(&*contest.services).collect();
                 touched.into_iter().for_each(|service| self.tell(service));
             }
@@ -191,21 +178,21 @@ impl Report {
     pub(crate) fn look_for_lack(&mut self, address: IpAddr, speaker: &Speaker) {
         self.me = speaker.me();
         let lacking = speaker.contest(address).filter(|_| speaker.lacks(address)).cloned();
-        match (lacking, self.ours.get(&address)) {
+        match (lacking, self.ours(address)) {
             (Some(contest), None) => {
                 let why = "no interface that its advertisements name can be used";
                 tracing::info!(ip = %address, services = names(&contest.services), why, "not announcing");
                 self.link(contest.clone(), Arc::default(), address);
                 contest.services.iter().for_each(|service| self.tell(service));
             }
-            (None, Some(ours)) if ours.links.is_empty() => self.remove(address),
+            (None, Some(ours)) if !ours.is_announced() => self.remove(address),
             _ => {}
         }
     }
 
     /// The addresses of which it was told that there is no link for them.
     pub(crate) fn lacking(&self) -> Vec<IpAddr> {
-        self.ours.iter().filter(|(_, ours)| ours.links.is_empty()).map(|(address, _)| *address).collect()
+        self.metrics.addresses().sorted(false)
     }
 
     /// `address` is now announced on these links; on none any more when they are empty.
@@ -215,8 +202,7 @@ impl Report {
             self.started(address, links, speaker);
             return;
         }
-        self.metrics.forget(address);
-        let Some(ours) = self.ours.get(&address).filter(|ours| !ours.links.is_empty()) else { return };
+        let Some(ours) = self.ours(address).filter(Ours::is_announced) else { return };
         let services = names(&ours.contest.services);
         let why = match self.lost.remove(&address) {
             Some(why) => words(&why),
@@ -227,7 +213,7 @@ impl Report {
         };
         tracing::info!(ip = %address, services, why, "no longer announcing");
         if speaker.lacks(address) {
-            let contest = ours.contest.clone();
+            let contest = ours.contest;
             self.link(contest.clone(), Arc::default(), address);
             contest.services.iter().for_each(|service| self.tell(service));
         } else {
@@ -239,7 +225,7 @@ impl Report {
         let Some(contest) = speaker.contest(address).cloned() else { return };
         let interfaces = links.iter().copied().collect::<Vec<_>>().join(", ");
         let services = names(&contest.services);
-        if self.ours.get(&address).is_some_and(|ours| !ours.links.is_empty()) {
+        if self.ours(address).is_some_and(|ours| ours.is_announced()) {
             tracing::info!(ip = %address, services, interfaces, "announcing on other interfaces");
         } else {
             let place = contest.order().iter().position(|id| Some(*id) == self.me).unwrap_or_default() + 1;
@@ -248,16 +234,19 @@ impl Report {
         }
         let names = self.shared(links.iter().map(|name| (*name).to_owned()).collect());
         self.lost.remove(&address);
-        self.metrics.announcing(address, contest.clone());
         self.link(contest.clone(), names, address);
         contest.services.iter().for_each(|service| self.tell(service));
+    }
+
+    fn ours(&self, address: IpAddr) -> Option<Ours> {
+        self.metrics.addresses().get(address)
     }
 
     fn link(&mut self, contest: Arc<Contest>, links: Arc<BTreeSet<String>>, address: IpAddr) {
         for service in &contest.services {
             self.services.insert((service.key.clone(), address), ());
         }
-        self.ours.insert(address, Ours { contest, links });
+        self.metrics.addresses().set(address, Ours { contest, links });
     }
 
     fn unlink(&mut self, contest: &Contest, address: IpAddr) {
@@ -268,8 +257,7 @@ impl Report {
 
     /// It is ours in no way any more.
     fn remove(&mut self, address: IpAddr) {
-        self.metrics.forget(address);
-        if let Some(ours) = self.ours.remove(&address) {
+        if let Some(ours) = self.metrics.addresses().remove(address) {
             self.unlink(&ours.contest, address);
             ours.contest.services.iter().for_each(|service| self.tell(service));
         }
@@ -291,8 +279,8 @@ impl Report {
     fn tell(&mut self, service: &Holder) {
         let all = self.services.range_from(&(service.key.clone(), FIRST)).map(|(key, ())| key);
         let addresses = all.take_while(|(key, _)| *key == service.key).map(|(_, address)| address);
-        let ours: Vec<&Ours> = addresses.filter_map(|address| self.ours.get(address)).collect();
-        let announced = || ours.iter().filter(|ours| !ours.links.is_empty());
+        let ours: Vec<Ours> = addresses.filter_map(|address| self.ours(*address)).collect();
+        let announced = || ours.iter().filter(|ours| ours.is_announced());
         let is_announced = announced().next().is_some();
         let me = self.me;
         fn named(ours: &Ours, me: Option<NodeId>) -> Option<&Interfaces> {
@@ -315,7 +303,7 @@ impl Report {
         let state =
             elected.then_some(if is_announced { Announced::On(links) } else { Announced::Lacks(links) });
         let conflict = self.clashes.conflict(service, &self.node, |address, interface| {
-            self.ours.get(&address).is_some_and(|ours| ours.links.contains(interface))
+            self.ours(address).is_some_and(|ours| ours.links.contains(interface))
         });
         // Nobody listens any more when the program ends.
         let _ = self.told.send(Told::Of(Standing { service: service.clone(), state, conflict }));
@@ -364,9 +352,9 @@ impl Report {
         self.metrics.conflict(address, interface, true);
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let wall = i64::try_from(wall).unwrap_or(i64::MAX);
-        let clash = self.clashes.begin((link, interface), (address, mac), contest, wall);
         // While it is only probed, it is not announced, and so not among what is ours.
-        let announced = self.ours.get(&address).is_some_and(|ours| ours.links.contains(interface));
+        let announced = self.ours(address).is_some_and(|ours| ours.links.contains(interface));
+        let clash = self.clashes.begin((link, interface), (address, mac), contest, wall);
         let note = clash.words(&self.node, address, !announced);
         for holder in &*contest.services {
             self.warn(holder, note.clone());
@@ -381,8 +369,8 @@ impl Report {
 
     /// The program ends.
     pub(crate) fn ended(&self) {
-        for (address, ours) in self.ours.iter().filter(|(_, ours)| !ours.links.is_empty()) {
-            let services = names(&ours.contest.services);
+        for address in self.metrics.addresses().sorted(true) {
+            let services = self.ours(address).map(|ours| names(&ours.contest.services)).unwrap_or_default();
             tracing::info!(ip = %address, services, why = "the speaker ends", "no longer announcing");
         }
     }

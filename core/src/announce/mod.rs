@@ -27,15 +27,14 @@
 mod cover;
 mod schedule;
 
-use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::hash::BuildHasherDefault;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::address_map::AddressMap;
 use crate::wire::arp::{self, Operation};
 use crate::wire::{Mac, is_ndp};
 use crate::wire::{hello, ndp};
@@ -195,15 +194,11 @@ impl Frame {
     }
 }
 
-/// Addresses by hash, for questions only: its order means nothing, and its hasher has no secret, as a chain can only be
-/// as long as what is ours.
-type Addresses = HashMap<IpAddr, Speak, BuildHasherDefault<DefaultHasher>>;
-
 /// A link, and what is answered for on it.
 #[derive(Clone, Debug)]
 struct LinkState {
     link: Link,
-    addresses: Addresses,
+    addresses: AddressMap<Speak>,
     /// The solicited-node groups, with how many of the addresses are in each.
     groups: BTreeMap<Ipv6Addr, u32>,
 }
@@ -234,7 +229,7 @@ impl Announcer {
         let Some(state) = self.links.get_mut(&link) else { return };
         let before = match speak {
             Some(speak) => state.addresses.insert(address, speak),
-            None => state.addresses.remove(&address),
+            None => state.addresses.remove(address),
         };
         if before == speak {
             return;
@@ -257,7 +252,7 @@ impl Announcer {
 
     /// Announces once more, from the first round, what is our own on `link`.
     pub fn announce(&mut self, link: LinkIndex, address: IpAddr, now: Duration) {
-        if self.links.get(&link).is_some_and(|state| state.addresses.get(&address) == Some(&Speak::Own)) {
+        if self.links.get(&link).is_some_and(|state| state.addresses.get(address) == Some(&Speak::Own)) {
             self.schedule.start(link, address, now);
         }
     }
@@ -272,7 +267,7 @@ impl Announcer {
         for index in gone {
             // Its socket is gone, and with it the groups.
             let state = self.links.remove(&index);
-            for address in state.into_iter().flat_map(|state| state.addresses.into_keys()) {
+            for address in state.into_iter().flat_map(|state| state.addresses.sorted(|_| true)) {
                 self.schedule.stop(index, address);
                 self.changed.insert(address);
             }
@@ -297,7 +292,7 @@ impl Announcer {
         match self.links.get_mut(&index) {
             Some(state) => state.link = link,
             None => {
-                let state = LinkState { link, addresses: Addresses::default(), groups: BTreeMap::new() };
+                let state = LinkState { link, addresses: AddressMap::default(), groups: BTreeMap::new() };
                 self.links.insert(index, state);
             }
         }
@@ -306,10 +301,7 @@ impl Announcer {
         }
         let Some(state) = self.links.get(&index) else { return };
         if fresh {
-            #[expect(clippy::disallowed_methods, reason = "they are sorted below")]
-            let own = state.addresses.iter().filter(|(_, speak)| **speak == Speak::Own);
-            let mut own: Vec<IpAddr> = own.map(|(address, _)| *address).collect();
-            own.sort();
+            let own = state.addresses.sorted(|speak| *speak == Speak::Own);
             own.into_iter().for_each(|address| self.schedule.start(index, address, now));
         }
     }
@@ -390,20 +382,19 @@ impl Announcer {
 
     /// The links on which `address` is answered for as our own.
     pub fn links_of(&self, address: IpAddr) -> BTreeSet<LinkIndex> {
-        let own = |state: &LinkState| state.addresses.get(&address) == Some(&Speak::Own);
+        let own = |state: &LinkState| state.addresses.get(address) == Some(&Speak::Own);
         self.links.iter().filter(|(_, state)| own(state)).map(|(index, _)| *index).collect()
     }
 
     /// How `address` is answered for on `link`.
     pub fn speaks(&self, link: LinkIndex, address: IpAddr) -> Option<Speak> {
-        self.links.get(&link)?.addresses.get(&address).copied()
+        self.links.get(&link)?.addresses.get(address).copied()
     }
 
     /// How many addresses are answered for on behalf of nodes whose speakers are away, each link counted.
     pub fn standing_in(&self) -> usize {
-        #[expect(clippy::disallowed_methods, reason = "they are counted")]
-        let speaks = self.links.values().flat_map(|state| state.addresses.values());
-        speaks.filter(|speak| matches!(speak, Speak::For(_))).count()
+        let speaks = self.links.values().flat_map(|state| state.addresses.iter());
+        speaks.filter(|(_, speak)| matches!(speak, Speak::For(_))).count()
     }
 }
 
@@ -428,7 +419,7 @@ impl LinkState {
             return Err(Ignored::Announcement);
         }
         let address = IpAddr::V4(packet.target.ip);
-        let answer = match self.addresses.get(&address).ok_or(Ignored::NotOurs)? {
+        let answer = match self.addresses.get(address).ok_or(Ignored::NotOurs)? {
             Speak::Own => packet.answer(mac),
             Speak::For(owner) => packet.answer_as(*owner, mac),
             Speak::Quiet => return Err(Ignored::NotOurs),
@@ -448,7 +439,7 @@ impl LinkState {
             return Err(Ignored::Own);
         }
         let address = IpAddr::V6(asked.target);
-        let answer = match self.addresses.get(&address).ok_or(Ignored::NotOurs)? {
+        let answer = match self.addresses.get(address).ok_or(Ignored::NotOurs)? {
             Speak::Own => asked.answer(mac),
             Speak::For(owner) => asked.answer_as(*owner, mac),
             Speak::Quiet => return Err(Ignored::NotOurs),

@@ -44,8 +44,7 @@ fn own<A: Into<IpAddr> + Copy>(links: &[LinkIndex], addresses: &[A]) -> Desired 
 fn desire(announcer: &mut Announcer, desired: &Desired, now: Duration) {
     let mut known = BTreeSet::new();
     for (link, state) in &announcer.links {
-        #[expect(clippy::disallowed_methods, reason = "the set puts them in order")]
-        known.extend(state.addresses.keys().map(|address| (*link, *address)));
+        known.extend(state.addresses.iter().map(|(address, _)| (*link, address)));
     }
     for (link, address) in known.into_iter().filter(|key| !desired.contains_key(key)) {
         announcer.desire(link, address, None, now);

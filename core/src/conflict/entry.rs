@@ -68,7 +68,7 @@ struct Conflict {
     defend: bool,
 }
 
-/// One address on one link. Of ten thousand that are in use hardly any is more than that.
+/// One address on one link. Of ten thousand that are in use hardly any is more than that: plain.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Entry(Option<Box<State>>);
 
@@ -87,8 +87,13 @@ impl Entry {
         Entry(Some(Box::new(State { stage, attempt: 0, conflict: None })))
     }
 
-    pub(super) fn used() -> Self {
+    pub(super) const fn used() -> Self {
         Entry(None)
+    }
+
+    /// Whether it is in use, and there is nothing more to know of it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.0.is_none()
     }
 
     /// In use from now on; what is known of a foreign host stays known.

@@ -29,7 +29,7 @@ mod entry;
 mod rivals;
 mod sighting;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -160,8 +160,11 @@ type Key = (LinkIndex, IpAddr);
 pub struct Conflicts {
     enabled: bool,
     seed: u64,
-    /// All addresses of ours, so all else here is bounded by their number.
-    entries: DenseMap<Key, Entry>,
+    /// The addresses of ours that are in use, and of which there is nothing more to know: nearly all, and each is here or among
+    /// the entries.
+    used: BTreeMap<LinkIndex, DenseMap<IpAddr, ()>>,
+    /// All other addresses of ours, so all else here is bounded by the number of both.
+    entries: BTreeMap<Key, Entry>,
     /// When each of them has something to do.
     due: BTreeSet<(Duration, LinkIndex, IpAddr)>,
     rivals: Rivals,
@@ -175,7 +178,8 @@ impl Conflicts {
         Conflicts {
             enabled,
             seed,
-            entries: DenseMap::new(),
+            used: BTreeMap::new(),
+            entries: BTreeMap::new(),
             due: BTreeSet::new(),
             rivals: Rivals::default(),
             counts: Counts::default(),
@@ -210,6 +214,9 @@ impl Conflicts {
 
     /// The link is gone, with all its addresses. Returns those of which [`forget`](Self::forget) would say true.
     pub fn forget_link(&mut self, link: LinkIndex) -> Vec<IpAddr> {
+        for address in self.used.remove(&link).into_iter().flat_map(DenseMap::into_keys) {
+            self.rivals.forget((link, address));
+        }
         let those: Vec<Key> = self.entries.keys().filter(|(index, _)| *index == link).copied().collect();
         let mut reported = Vec::new();
         for (link, address) in those {
@@ -235,7 +242,7 @@ impl Conflicts {
         now: Duration,
     ) -> Option<Seen> {
         let Sighting { address, mac, kind } = *sighting;
-        let in_use = self.entries.get(&(link, address))?.in_use();
+        let in_use = self.entry((link, address))?.in_use();
         match whose(mac) {
             Station::Ours => return None,
             Station::Speaker if in_use && kind == Kind::Announcement => {
@@ -292,12 +299,17 @@ impl Conflicts {
 
     /// Whether the address is ours on `link` and in use: neither probed for nor kept back by a conflict.
     pub fn may_announce(&self, link: LinkIndex, address: IpAddr) -> bool {
-        self.entries.get(&(link, address)).is_some_and(Entry::in_use)
+        self.entry((link, address)).is_some_and(Entry::in_use)
+    }
+
+    /// Whether the address is ours on `link`, in use or not.
+    pub fn knows(&self, link: LinkIndex, address: IpAddr) -> bool {
+        self.entry((link, address)).is_some()
     }
 
     /// The foreign host that was last seen to have the address, while that conflict lasts.
     pub fn conflict(&self, link: LinkIndex, address: IpAddr) -> Option<Mac> {
-        self.entries.get(&(link, address))?.conflict()
+        self.entry((link, address))?.conflict()
     }
 
     /// How often what happened.
@@ -322,21 +334,30 @@ impl Conflicts {
         }
     }
 
+    fn entry(&self, key: Key) -> Option<&Entry> {
+        static USED: Entry = Entry::used();
+        let (link, address) = key;
+        let used = || self.used.get(&link).is_some_and(|used| used.contains_key(&address));
+        self.entries.get(&key).or_else(|| used().then_some(&USED))
+    }
+
     /// Changes what is known of an address, and with it when it is due.
     fn change<T>(&mut self, key: Key, how: impl FnOnce(&mut Option<Entry>) -> T) -> T {
         let (link, address) = key;
-        let mut entry = self.entries.get_mut(&key).map(std::mem::take);
-        let there = entry.is_some();
+        let used = |used: &mut DenseMap<IpAddr, ()>| used.remove(&address).map(|()| Entry::used());
+        let mut entry = self.entries.remove(&key).or_else(|| self.used.get_mut(&link).and_then(used));
         if let Some(at) = entry.as_ref().and_then(Entry::deadline) {
             self.due.remove(&(at, link, address));
         }
         let result = how(&mut entry);
         match entry {
+            Some(entry) if entry.is_plain() => {
+                self.used.entry(link).or_default().insert(address, ());
+            }
             Some(entry) => {
                 self.due.extend(entry.deadline().map(|at| (at, link, address)));
                 self.entries.insert(key, entry);
             }
-            None if there => drop(self.entries.remove(&key)),
             None => {}
         }
         result

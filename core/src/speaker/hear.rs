@@ -18,8 +18,8 @@ impl Speaker {
     /// 2. a hello is for the peers of that link, unless too many were forged lately;
     /// 3. the kernel of a node that was asked whether it is there answers;
     /// 4. in a pause nothing is answered;
-    /// 5. what it says of other hosts is remembered;
-    /// 6. the rest is the announcer's.
+    /// 5. the rest is the announcer's: what it says back;
+    /// 6. what the frame says of other hosts is remembered.
     ///
     /// # Errors
     /// [`Ignored`] says why nothing came of it.
@@ -54,8 +54,9 @@ impl Speaker {
         if self.pause.is_some() {
             return Err(Ignored::OutOfDate);
         }
-        self.hear_others(link, &frame, now);
-        self.announcer.answer(link, &frame).map(Some)
+        let answer = self.announcer.answer(link, &frame);
+        self.hear_others(link, &frame, answer.is_ok(), now);
+        answer.map(Some)
     }
 
     /// Takes a datagram that came from the address `from` and arrived on `link`.

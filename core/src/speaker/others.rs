@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::announce::{Frame, LinkIndex, Speak};
 use crate::askers::{Ask, Question};
-use crate::conflict::{self, Kind, Seen, Sighting, Station};
+use crate::conflict::{self, Seen, Sighting, Station};
 use crate::wire::hello::Voice;
 use crate::wire::ndp::Message;
 use crate::wire::{Mac, arp, ndp};
@@ -54,7 +54,10 @@ impl Speaker {
     /// 2. whoever answers to an address that moved has learned it;
     /// 3. whoever uses an address of ours is in conflict with us. A node of ours that announces one without a claim runs
     ///    another load balancer: ours is announced again.
-    pub(super) fn hear_others(&mut self, link: LinkIndex, frame: &Frame, now: Duration) {
+    ///
+    /// `answered`: the frame asks for what is ours, and is answered. That is found by hash, and this is on the way of each answer,
+    /// so nothing is looked for among all addresses that this tells.
+    pub(super) fn hear_others(&mut self, link: LinkIndex, frame: &Frame, answered: bool, now: Duration) {
         let (question, answer, sighting) = match frame {
             Frame::Arp(packet) => {
                 let question = Question::of_arp(packet).filter(|_| packet.destination == Mac::BROADCAST);
@@ -69,7 +72,8 @@ impl Speaker {
                 (None, answer, Some(Sighting::of_ndp(message)))
             }
         };
-        if let Some(question) = question.filter(|question| self.contests.contains_key(&question.address)) {
+        let known = |question: &Question| answered || self.contests.contains_key(&question.address);
+        if let Some(question) = question.filter(known) {
             self.askers.heard(link, &question, now);
         }
         if let Some((client, address)) = answer
@@ -79,11 +83,8 @@ impl Speaker {
         }
         let Some(sighting) = sighting else { return };
         // Most frames are questions of clients about what is ours, and no sighting of anybody else's.
-        if sighting.kind == Kind::Sender
-            && !self.conflicts.may_announce(link, sighting.address)
-            && self.conflicts.conflict(link, sighting.address).is_none()
-            && !self.is_quiet(link, sighting.address)
-        {
+        if self.announcer.speaks(link, sighting.address).is_none() {
+            debug_assert!(!self.conflicts.knows(link, sighting.address));
             return;
         }
         let links = &self.links;
@@ -100,10 +101,6 @@ impl Speaker {
         if let Some(Seen::Rival { address, mac }) = seen {
             self.rivals.entry((link, address)).or_insert((mac, now + CLAIM_COMES));
         }
-    }
-
-    fn is_quiet(&self, link: LinkIndex, address: IpAddr) -> bool {
-        self.announcer.speaks(link, address) == Some(Speak::Quiet)
     }
 
     /// Those who announced what is ours and have not claimed it are answered.
