@@ -106,7 +106,7 @@ fn main() {
         let [one, all] = both.each_mut().map(|(count, speaker)| {
             middle(speaker, *count, questions, &mut || {
                 if cold {
-                    sweep()
+                    sweep();
                 }
             })
         });
