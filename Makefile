@@ -5,7 +5,7 @@
 RUST := 1.95
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check unit e2e deny setup image crds figures bench bench-allocation bench-layer2 bench-failover soak hot toolchain
+.PHONY: help demo test test-full check unit e2e deny setup image crds figures bench bench-allocation bench-layer2 bench-peers bench-failover soak hot toolchain
 
 help:
 	@echo 'make demo       a Kubernetes cluster on this machine, FerroLB in it, and a Service that answers'
@@ -24,6 +24,9 @@ help:
 	@echo 'make bench-layer2'
 	@echo '                the speaker: answers a second, latency, a flood, memory, measured'
 	@echo '                (SERVICES=N ROUNDS=N ONLY=flood; SERVICES=500 ROUNDS=2 takes two minutes)'
+	@echo 'make bench-peers'
+	@echo '                one speaker among 10, 100 and 200 others: processor, memory, network, measured'
+	@echo '                (PEERS=10,100 TIME=30)'
 	@echo 'make bench-failover'
 	@echo '                how long an address is away when its node or speaker goes, measured in a cluster'
 	@echo '                (TRIALS=N ONLY=power-loss,rollout WITH=ferrolb|metallb|both FAST=1)'
@@ -77,6 +80,12 @@ bench-layer2: toolchain setup
 	@$${CARGO_TARGET_DIR:-target}/measure/lab --name bench bench layer2 \
 	  $(if $(SERVICES),--services $(SERVICES)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY)) \
 	  --json $${CARGO_TARGET_DIR:-target}/bench/layer2.jsonl
+
+bench-peers: toolchain setup
+	@cargo build --locked --profile measure -p ferrolb-tests --bin lab
+	@$${CARGO_TARGET_DIR:-target}/measure/lab --name bench bench peers \
+	  $(if $(PEERS),--peers $(PEERS)) $(if $(TIME),--seconds $(TIME)) \
+	  --json $${CARGO_TARGET_DIR:-target}/bench/peers.jsonl
 
 bench-failover: toolchain setup
 	@cargo build --locked --profile measure -p ferrolb-tests --bin lab

@@ -22,7 +22,7 @@
 //! address, from our own, and nothing is announced: nothing moves.
 //!
 //! Solicitations for an IPv6 address come to its solicited-node group, so that group is joined first; addresses that
-//! share a group are counted.
+//! share a group are counted. The node that is next in order for an address joins its group while another one has it.
 
 mod cover;
 mod schedule;
@@ -201,6 +201,8 @@ struct LinkState {
     addresses: AddressMap<Speak>,
     /// The solicited-node groups, with how many of the addresses are in each.
     groups: BTreeMap<Ipv6Addr, u32>,
+    /// The addresses of others whose groups are listened to already; counted there too.
+    standby: BTreeSet<Ipv6Addr>,
 }
 
 /// Decides what this node sends. One for the whole node.
@@ -250,6 +252,16 @@ impl Announcer {
         }
     }
 
+    /// Listens to the group of an address that another node has and that would be ours without it, or no longer. So a switch
+    /// that sends each group only where it is asked for (RFC 4541) knows us before the address is ours.
+    pub fn stand_by(&mut self, link: LinkIndex, address: Ipv6Addr, listen: bool) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        let changed = if listen { state.standby.insert(address) } else { state.standby.remove(&address) };
+        if changed {
+            self.count_group(link, address.into(), listen);
+        }
+    }
+
     /// Announces once more, from the first round, what is our own on `link`.
     pub fn announce(&mut self, link: LinkIndex, address: IpAddr, now: Duration) {
         if self.links.get(&link).is_some_and(|state| state.addresses.get(address) == Some(&Speak::Own)) {
@@ -292,7 +304,12 @@ impl Announcer {
         match self.links.get_mut(&index) {
             Some(state) => state.link = link,
             None => {
-                let state = LinkState { link, addresses: AddressMap::default(), groups: BTreeMap::new() };
+                let state = LinkState {
+                    link,
+                    addresses: AddressMap::default(),
+                    groups: BTreeMap::new(),
+                    standby: BTreeSet::new(),
+                };
                 self.links.insert(index, state);
             }
         }

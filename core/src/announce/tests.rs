@@ -587,3 +587,34 @@ fn spoken(frame: &[u8]) -> Spoken {
         Spoken { source: packet.source, told: packet.sender.mac, address, to: packet.destination }
     }
 }
+
+#[test]
+fn ndp_standing_by_is_listening_and_nothing_else() {
+    let six = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 7);
+    let group = ndp::solicited_node(six);
+    let mut announcer = Announcer::new(None);
+    announcer.stand_by(LAN, six, true);
+    assert_eq!(effects(&mut announcer, ms(0)), [], "there is no such link");
+    announcer.handle_links(lan(), ms(0));
+    announcer.stand_by(LAN, six, true);
+    announcer.stand_by(LAN, six, true);
+    assert_eq!(effects(&mut announcer, ms(0)), [Effect::Join(LAN, group)]);
+    assert_eq!((announcer.speaks(LAN, six.into()), announcer.next_deadline()), (None, None));
+
+    // It becomes ours, and goes again: the group stays.
+    announcer.desire(LAN, six.into(), Some(Speak::Own), ms(10));
+    announcer.stand_by(LAN, six, false);
+    announcer.stand_by(LAN, six, true);
+    announcer.desire(LAN, six.into(), None, ms(11));
+    let groups = |effect: &Effect| matches!(effect, Effect::Join(..) | Effect::Leave(..));
+    assert_eq!(effects(&mut announcer, ms(11)).iter().filter(|effect| groups(effect)).count(), 0);
+
+    // A link that came up again joins all of its groups.
+    let mut again = lan();
+    again.values_mut().for_each(|link| link.ups += 1);
+    announcer.handle_links(again, ms(20));
+    assert_eq!(effects(&mut announcer, ms(20)), [Effect::Join(LAN, group)]);
+    announcer.stand_by(LAN, six, false);
+    announcer.stand_by(LAN, six, false);
+    assert_eq!(effects(&mut announcer, ms(30)), [Effect::Leave(LAN, group)]);
+}

@@ -125,9 +125,36 @@ impl Field {
             let runner = runner.filter(|r| names.contains(&r.interface) && (address.is_ipv4() || r.ipv6))?;
             return Some(Elected { station: runner.station, absent: None, fit: true });
         }
+        self.best(contest, address, claimants, passed, None)
+    }
+
+    /// The station that is elected once the node `without` is gone; `None` where nobody is left, and where it is the API alone
+    /// that decides.
+    pub(super) fn next(
+        &self,
+        contest: &Contest,
+        address: IpAddr,
+        passed: &[StationId],
+        without: NodeId,
+    ) -> Option<StationId> {
+        if self.by_api.is_some() {
+            return None;
+        }
+        self.best(contest, address, &[], passed, Some(without)).map(|elected| elected.station)
+    }
+
+    /// Steps 2 to 5 of [`elect`](Self::elect), among all nodes but `without`.
+    fn best(
+        &self,
+        contest: &Contest,
+        address: IpAddr,
+        claimants: &[(StationId, Voice)],
+        passed: &[StationId],
+        without: Option<NodeId>,
+    ) -> Option<Elected> {
         let mut best: Option<(Rank, Elected)> = None;
         let mut absent = None;
-        for (place, id) in contest.order().iter().enumerate() {
+        for (place, id) in contest.order().iter().enumerate().filter(|(_, id)| Some(**id) != without) {
             if self.keyless.contains(id) && contest.interfaces(place).contains(&self.interface) {
                 return None;
             }

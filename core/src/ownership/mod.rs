@@ -17,7 +17,7 @@ mod outline;
 mod phase;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +53,15 @@ pub enum Act {
     Again(IpAddr),
     /// No word about it any more.
     Stop(IpAddr),
+    /// We are the next in order for this IPv6 address: listen to its group already. Nothing is answered.
+    StandBy(Ipv6Addr),
+    /// No longer.
+    StandDown(Ipv6Addr),
 }
+
+/// For so many IPv6 addresses on one link at most we listen while somebody else has them. A kernel looks through all groups of
+/// a link for each frame that comes to a group, and tells switches of each of them again and again.
+pub const MOST_STANDBY: usize = 1024;
 
 /// So many times longer than usual a claim is waited for of somebody who had the address and gave it up: what made it do so
 /// is on its way to us, too.
@@ -89,6 +97,8 @@ pub struct Ownership {
     /// What we claim, and what of it the others were not told yet: what was claimed before.
     digest: Digest,
     untold: BTreeMap<IpAddr, Option<Voice>>,
+    /// The addresses that would be ours without the node that has them, at most [`MOST_STANDBY`].
+    standby: BTreeSet<Ipv6Addr>,
     /// The addresses of which claims changed.
     touched: BTreeSet<IpAddr>,
     generation: u64,
@@ -131,6 +141,7 @@ impl Ownership {
             waits: BTreeSet::new(),
             digest: Digest::default(),
             untold: BTreeMap::new(),
+            standby: BTreeSet::new(),
             touched: BTreeSet::new(),
             generation: 0,
             acts: Vec::new(),
@@ -272,8 +283,28 @@ impl Ownership {
     /// 2. nobody: no word any more, at once;
     /// 3. ours: answer, with our own Ethernet address or that of the absent owner;
     /// 4. another's: what we answer for we go on answering for, until the other one claims it.
+    ///
+    /// Before the first of these we begin to stand by, and after the last we end it: so a group that is needed both before and
+    /// after is never left.
     fn settle(&mut self, address: IpAddr, known: Known<'_>, now: Duration) {
         let elected = self.elected(address, known, now);
+        let next = self.is_next(address, elected, known);
+        if let Some((six, true)) = next {
+            self.stand_by(six);
+        }
+        self.follow(address, elected);
+        if let Some((six, false)) = next
+            && self.standby.remove(&six)
+        {
+            self.acts.push(Act::StandDown(six));
+        }
+        if self.spots.get(&address).is_some_and(Spot::is_empty) && !known.contests.contains_key(&address) {
+            self.spots.remove(&address);
+        }
+    }
+
+    /// Steps 2 to 4 of [`settle`](Self::settle).
+    fn follow(&mut self, address: IpAddr, elected: Option<Elected>) {
         let spot = self.spots.or_default(address);
         let phase = spot.phase;
         match elected {
@@ -296,9 +327,40 @@ impl Ownership {
                 }
             }
         }
-        if self.spots.get(&address).is_some_and(Spot::is_empty) && !known.contests.contains_key(&address) {
-            self.spots.remove(&address);
+    }
+
+    /// Of an IPv6 address: whether it would be ours without the node that is elected. `None` where that is not asked: of
+    /// IPv4, whose questions come to all, and while we end.
+    fn is_next(
+        &self,
+        address: IpAddr,
+        elected: Option<Elected>,
+        known: Known<'_>,
+    ) -> Option<(Ipv6Addr, bool)> {
+        let IpAddr::V6(six) = address else { return None };
+        if matches!(self.me.standing, Standing::Away | Standing::Leaving) {
+            return None;
         }
+        let next = || {
+            let other = elected.filter(|elected| elected.station != self.me.station)?;
+            let (contest, node) = (known.contests.get(&address)?, self.field.node(other.station)?);
+            let others = self.spots.get(&address).and_then(|spot| spot.others.as_deref());
+            let passed = others.map(|others| others.passed.as_slice()).unwrap_or_default();
+            self.field.next(contest, address, passed, node)
+        };
+        Some((six, next() == Some(self.me.station)))
+    }
+
+    /// Listens to the group of an address, if there is room. If there is none, it is listened to when it is ours.
+    fn stand_by(&mut self, address: Ipv6Addr) {
+        if self.standby.len() < MOST_STANDBY && self.standby.insert(address) {
+            self.acts.push(Act::StandBy(address));
+        }
+    }
+
+    /// The addresses for which we listen while another node has them.
+    pub fn standby(&self) -> &BTreeSet<Ipv6Addr> {
+        &self.standby
     }
 
     /// The election of one address, and what it waits for.

@@ -8,7 +8,8 @@ use super::phase::{Others, Spot};
 use super::{Ownership, dispute};
 
 impl Ownership {
-    /// Left out: whether anybody ever had an address, which only tells whether it is new in the network; and what only counts.
+    /// Left out: whether anybody ever had an address, which only tells whether it is new in the network; what only counts; and
+    /// for what we stand by, which follows from the rest.
     pub(crate) fn outline<H: Hasher>(&self, out: &mut Outline<'_, H>) {
         let Ownership {
             me,
@@ -23,6 +24,7 @@ impl Ownership {
             acts,
             read: _,
             stand_ins: _,
+            standby: _,
         } = self;
         out.put((me, field, digest, untold, touched, acts.len(), spots.len(), waits.len()));
         let none = Others::default();

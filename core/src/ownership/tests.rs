@@ -1,5 +1,7 @@
 //! One address among three stations, told claim by claim.
 
+mod standby;
+
 use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
@@ -33,6 +35,7 @@ fn roster() -> Roster {
 /// Station `me` and what it hears of the others.
 struct Desk {
     me: usize,
+    vip: IpAddr,
     roster: Roster,
     contests: Contests,
     peers: Peers,
@@ -41,11 +44,20 @@ struct Desk {
 
 impl Desk {
     fn new(me: usize, order: &[usize]) -> Self {
+        Desk::of(VIP, me, order)
+    }
+
+    fn of(vip: IpAddr, me: usize, order: &[usize]) -> Self {
         let roster = roster();
-        let station =
-            Station { node: format!("node{me}").into(), interface: "lan".into(), mac: mac(me), ipv6: false };
+        let station = Station {
+            node: format!("node{me}").into(),
+            interface: "lan".into(),
+            mac: mac(me),
+            ipv6: vip.is_ipv6(),
+        };
         let peers = Peers::new(id(me), 1, K, Duration::from_secs(60));
-        let mut desk = Desk { me, roster, contests: Contests::new(), peers, own: Ownership::new(station, K) };
+        let mut desk =
+            Desk { me, vip, roster, contests: Contests::new(), peers, own: Ownership::new(station, K) };
         desk.contest(order, ms(0));
         desk
     }
@@ -53,9 +65,9 @@ impl Desk {
     fn contest(&mut self, order: &[usize], now: Duration) {
         let ids: Vec<_> = order.iter().filter_map(|n| self.roster.id(&format!("node{n}"))).collect();
         let all = ids.into_iter().map(|id| (id, Interfaces::All));
-        self.contests.insert(VIP, Arc::new(Contest::limited(all, Vec::new())));
+        self.contests.insert(self.vip, Arc::new(Contest::limited(all, Vec::new())));
         let Desk { roster, contests, peers, own, .. } = self;
-        own.contest(VIP, Known { contests, roster, peers }, now);
+        own.contest(self.vip, Known { contests, roster, peers }, now);
     }
 
     fn hear(&mut self, n: usize, state: State, stale: bool, now: Duration) {
@@ -70,7 +82,7 @@ impl Desk {
             state,
             flags: Flags { stale, ..Flags::default() },
             answers: None,
-            addresses: Vec::new(),
+            addresses: vec![self.vip],
             loaded: Vec::new(),
             claims: Digest::default(),
             slice: 0,
@@ -95,7 +107,7 @@ impl Desk {
     }
 
     fn claim(&mut self, n: usize, voice: Voice, now: Duration) {
-        self.own.claimed(id(n), &[Claim { address: VIP, voice }]);
+        self.own.claimed(id(n), &[Claim { address: self.vip, voice }]);
         let Desk { roster, contests, peers, own, .. } = self;
         own.settle_touched(Known { contests, roster, peers }, now);
     }
@@ -106,13 +118,17 @@ impl Desk {
     }
 
     fn phase(&self) -> Phase {
-        self.own.phase(VIP)
+        self.own.phase(self.vip)
     }
 }
 
 /// Station `me` among fit ones.
 fn among(me: usize, order: &[usize]) -> Desk {
-    let mut desk = Desk::new(me, order);
+    among_for(VIP, me, order)
+}
+
+fn among_for(vip: IpAddr, me: usize, order: &[usize]) -> Desk {
+    let mut desk = Desk::of(vip, me, order);
     for n in (0..3).filter(|n| *n != me) {
         desk.hear(n, State::Active, false, ms(0));
     }

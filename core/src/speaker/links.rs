@@ -30,8 +30,10 @@ impl Speaker {
             .collect();
         for link in gone {
             // Another link may have its number now: what was answered for on this one is nobody's word on that.
-            let claimed = self.links.remove(&link).map(|segment| segment.own.claims()).unwrap_or_default();
-            claimed.into_keys().for_each(|address| self.stop(link, address, now));
+            if let Some(Segment { own, .. }) = self.links.remove(&link) {
+                own.claims().into_keys().for_each(|address| self.stop(link, address, now));
+                own.standby().iter().for_each(|address| self.announcer.stand_by(link, *address, false));
+            }
             for address in self.conflicts.forget_link(link) {
                 self.queue.push_back(Effect::Conflict { link, address, mac: None });
             }

@@ -529,6 +529,8 @@ impl Speaker {
                 }
                 Act::Again(address) => self.announcer.announce(link, address, now),
                 Act::Stop(address) => self.stop(link, address, now),
+                Act::StandBy(address) => self.announcer.stand_by(link, address, true),
+                Act::StandDown(address) => self.announcer.stand_by(link, address, false),
             }
         }
     }

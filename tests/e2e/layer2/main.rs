@@ -2,8 +2,8 @@
 //! names carry, and what its clients' kernels make of it.
 //!
 //! - `L2-*`: one address and whoever has it. - `IF-*`: `interfaces`, in three segments. - `NS-*`, `PN-*`, `SS-*`:
-//!   which nodes, which rather, which Services. - Beyond the list: `clients`, real kernels as clients; `told`, what users are
-//!   told.
+//!   which nodes, which rather, which Services. - Beyond the list: `clients`, real kernels as clients; `standby`, a switch
+//!   that sends groups only where they are asked for; `told`, what users are told.
 //!
 //! The lab must have three nodes and `--segments 3`. Each test has addresses of its own, 10.10.0.120 to 199 and
 //! fd10::1000 and up, and leaves the nodes as they were, also when it fails.
@@ -16,6 +16,7 @@ mod preferences;
 mod proxy;
 mod service_selectors;
 mod stage;
+mod standby;
 #[path = "../support/mod.rs"]
 mod support;
 mod told;

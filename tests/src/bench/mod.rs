@@ -6,7 +6,9 @@
 //!      ├─ bulk         many Services by many writers, and their deletion
 //!      └─ rest         memory, a restart, and what is written while nothing happens
 //!   layer2: the same, the real speaker on a client, and a generator of frames on another ──► Report
+//!   peers: the same speaker, and a generator of other speakers ──► Report
 //!   failover: a whole cluster; what happens to the owner of an address ──► Report
+//!   cluster, speaker   nodes without kubelets, Services, the speaker as a process
 //!   lean               requests and a watch that cost this process as little as can be
 //!   counters           what the API server says that it was asked
 //! ```
@@ -15,14 +17,19 @@
 
 pub mod allocation;
 pub mod bulk;
+mod cluster;
 pub mod counters;
 pub mod failover;
 pub mod layer2;
 pub mod lean;
 pub mod one_by_one;
+pub mod peers;
 pub mod report;
 pub mod rest;
+mod speaker;
+mod wire;
 
 pub use allocation::{Options, allocation};
 pub use failover::failover;
 pub use layer2::layer2;
+pub use peers::peers;

@@ -34,6 +34,8 @@ pub fn while_it_lasts(faults: &[(Fault, bool)]) -> Option<Duration> {
             Fault::ControllerGone | Fault::ProxyStopped | Fault::ApiCut | Fault::ApiAway | Fault::Loss => {
                 UNNOTICED
             }
+            // A peer in doubt is asked by datagram too.
+            Fault::HellosDropped => UNNOTICED,
             Fault::ClientReboot | Fault::GatewayReboot => return None,
             _ if !owner && !several => UNNOTICED,
             _ => WIRE,
@@ -51,6 +53,7 @@ mod tests {
         assert_eq!(while_it_lasts(&[(Fault::ClientReboot, false)]), None);
         assert_eq!(while_it_lasts(&[(Fault::CutIn, true)]), Some(WIRE));
         assert_eq!(while_it_lasts(&[(Fault::CutIn, false)]), Some(UNNOTICED));
+        assert_eq!(while_it_lasts(&[(Fault::HellosDropped, false)]), Some(UNNOTICED));
         assert_eq!(while_it_lasts(&[(Fault::Kill, true), (Fault::ApiAway, true)]), Some(WIRE));
     }
 }

@@ -38,6 +38,8 @@ pub enum Fault {
     CutOut,
     /// One in twenty frames of all nodes in the LAN is lost, in each direction.
     Loss,
+    /// The switch of the LAN drops the frames by which speakers hear each other, and nothing else: they do so by UDP.
+    HellosDropped,
     /// A node does not reach the API server.
     ApiCut,
     /// No node reaches the API server.
@@ -57,7 +59,12 @@ impl Fault {
     pub fn of_a_node(self) -> bool {
         !matches!(
             self,
-            Fault::Loss | Fault::ApiAway | Fault::ControllerGone | Fault::ClientReboot | Fault::GatewayReboot
+            Fault::Loss
+                | Fault::HellosDropped
+                | Fault::ApiAway
+                | Fault::ControllerGone
+                | Fault::ClientReboot
+                | Fault::GatewayReboot
         )
     }
 
@@ -172,6 +179,7 @@ impl Begun {
             Fault::CutIn => begun.drops = Some(Drops::frames(lab, Network::Lan, &this, &[Way::In], ALL)?),
             Fault::CutOut => begun.drops = Some(Drops::frames(lab, Network::Lan, &this, &[Way::Out], ALL)?),
             Fault::Loss => begun.drops = Some(loss(lab, LOSS)?),
+            Fault::HellosDropped => begun.drops = Some(Drops::hellos(lab, Network::Lan)?),
             Fault::ApiCut => begun.drops = Some(Drops::api(lab, &this)?),
             Fault::ApiAway => begun.drops = Some(Drops::api(lab, &lab.config.node_names())?),
             Fault::ControllerGone => scale(stage, 0).await?,

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::bench::report::{Report, microseconds, milliseconds, percentile};
+use crate::bench::speaker::Speaker;
 use crate::host::Host;
 use crate::lab::LabError;
 
 use super::frames::Flood;
 use super::meter::{self, Rate};
-use super::speaker::Speaker;
 
 /// So long each measurement takes; there are several rounds of it.
 const TIME: Duration = Duration::from_secs(1);

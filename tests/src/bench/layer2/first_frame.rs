@@ -8,12 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
+use crate::bench::cluster::{assignment, four, name};
 use crate::bench::lean::{Server, Sight};
 use crate::bench::report::{Report, percentile};
 use crate::host::{Capture, Frame, Host, Tap};
 use crate::lab::LabError;
-
-use super::cluster::{assignment, four, name};
 
 /// How long one may take.
 const PATIENCE: Duration = Duration::from_secs(30);

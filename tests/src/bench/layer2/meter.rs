@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::bench::wire::Wire;
+
 use super::frames::{ASKERS, Flood, Protocol, question};
-use super::wire::Wire;
 
 /// The link of a client in the lab's LAN.
 const LINK: &str = "eth0";

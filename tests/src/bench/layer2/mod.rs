@@ -10,12 +10,9 @@
 //! real kernel and frames on a bridge. Whoever is compared is asked in turn, in several rounds of one run.
 
 mod answers;
-mod cluster;
 mod first_frame;
 mod frames;
 mod meter;
-mod speaker;
-mod wire;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -29,14 +26,14 @@ use crate::plane::Plane;
 use crate::scene::SYSTEM;
 
 use super::allocation::{interrupted, machine};
+use super::cluster::{self, FOUR, SIX, Stock, four, six};
 use super::counters::Counters;
 use super::lean::Server;
 use super::report::{Report, megabytes};
+use super::speaker::{self, Speaker};
 
 use answers::Subject;
-use cluster::{FOUR, SIX, Stock, four, six};
 use frames::Protocol;
-use speaker::Speaker;
 
 /// Whence the frames come.
 const ASKER: &str = "client1";
@@ -139,7 +136,7 @@ async fn measure(
 ) -> Result<Report, LabError> {
     plane.kubectl(&["create", "namespace", SYSTEM])?;
     let server = Server::of(&plane.lab).await?;
-    let _heart = cluster::prepare(plane, &server).await?;
+    let _heart = cluster::prepare(plane, &server, &[]).await?;
     for address in KERNEL {
         cluster::add_address(plane, speaker::HOST, address)?;
     }

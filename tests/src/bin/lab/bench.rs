@@ -1,9 +1,10 @@
 //! `lab bench`: measures one part of FerroLB in a lab of its own.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Subcommand;
-use ferrolb_tests::bench::{self, failover, layer2};
+use ferrolb_tests::bench::{self, failover, layer2, peers};
 use ferrolb_tests::lab::LabError;
 
 /// What can be measured.
@@ -35,6 +36,28 @@ pub(crate) enum What {
         /// Measure this part alone; may be given several times
         #[arg(long, value_enum, value_name = "NAME")]
         only: Vec<layer2::Part>,
+        /// A folder of ready FerroLB programs, instead of building them
+        #[arg(long, env = "FERROLB_PROGRAMS", value_name = "DIR")]
+        programs: Option<PathBuf>,
+        /// One more flag of the speaker, as in --speaker-flag=--log-level=debug; may be given several times
+        #[arg(long = "speaker-flag", value_name = "FLAG", allow_hyphen_values = true)]
+        flags: Vec<String>,
+        /// Write the figures to this file too, one JSON object a line
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// One speaker among many: processor, memory, network, beside a generator of signed peers
+    Peers {
+        /// Among so many peers; several with commas
+        #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_values_t = [10, 100, 200],
+              value_parser = clap::value_parser!(u16).range(1..=1_000))]
+        peers: Vec<u16>,
+        /// How long each is measured, in seconds
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+        seconds: u64,
+        /// How many Services have addresses, which all nodes share
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=60_000))]
+        services: u32,
         /// A folder of ready FerroLB programs, instead of building them
         #[arg(long, env = "FERROLB_PROGRAMS", value_name = "DIR")]
         programs: Option<PathBuf>,
@@ -85,6 +108,12 @@ pub(crate) fn bench(name: &str, what: What, lab_program: &Path) -> Result<(), La
             let (services, rounds) = (services as usize, rounds as usize);
             let options = layer2::Options { services, rounds, only, programs, flags };
             (runtime.block_on(bench::layer2(name, &options, lab_program))?, json)
+        }
+        What::Peers { peers, seconds, services, programs, flags, json } => {
+            let (peers, services) = (peers.into_iter().map(usize::from).collect(), services as usize);
+            let time = Duration::from_secs(seconds);
+            let options = peers::Options { peers, time, services, programs, flags };
+            (runtime.block_on(bench::peers(name, &options, lab_program))?, json)
         }
         What::Failover { only, trials, with, fast, minutes, flags, json } => {
             let options = failover::Options { only, trials: trials as usize, with, fast, minutes, flags };

@@ -68,15 +68,16 @@ impl Drop for Heart {
     }
 }
 
-/// Creates the namespace, the Node, the pool and its advertisement; returns the Node's heart.
-pub(super) async fn prepare(plane: &Plane, server: &Server) -> Result<Heart, LabError> {
+/// Creates the namespace, the Node, the pool and its advertisement; returns the heart of that Node and of `others`, which
+/// need not be there yet.
+pub(super) async fn prepare(plane: &Plane, server: &Server, others: &[String]) -> Result<Heart, LabError> {
     plane.apply_crds()?;
     plane.kubectl(&["create", "namespace", NAMESPACE])?;
     wait("the namespace of Leases of Nodes", PATIENCE, async || {
-        server.create_at(LEASES, &lease()).await.map_err(|error| error.to_string())
+        server.create_at(LEASES, &lease(NODE)).await.map_err(|error| error.to_string())
     })
     .await?;
-    server.create_at("/api/v1/nodes", &node()).await?;
+    server.create_at("/api/v1/nodes", &node(NODE, Ipv4Addr::new(10, 10, 0, 102))).await?;
     let ours = |plural: &str| format!("/apis/metallb.io/v1beta1/namespaces/{SYSTEM}/{plural}");
     let pool = json!({
         "apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool", "metadata": {"name": POOL},
@@ -89,13 +90,28 @@ pub(super) async fn prepare(plane: &Plane, server: &Server) -> Result<Heart, Lab
     });
     server.create_at(&ours("l2advertisements"), &advertisement).await?;
     let beating = server.clone();
+    let names: Vec<String> = others.iter().cloned().chain([NODE.to_owned()]).collect();
     Ok(Heart(tokio::spawn(async move {
         loop {
             tokio::time::sleep(BEAT).await;
-            // A beat that fails is followed by another. Without any the Node is not Ready, which is seen.
-            let _ = beating.merge_at(LEASES, NODE, &json!({"spec": {"renewTime": now()}})).await;
+            for name in &names {
+                // A beat that fails is followed by another. Without any the Node is not Ready, which is seen.
+                let _ = beating.merge_at(LEASES, name, &json!({"spec": {"renewTime": now()}})).await;
+            }
         }
     })))
+}
+
+/// Creates another Node, with what the API shows of a speaker on it.
+pub(super) async fn add_node(server: &Server, name: &str, address: Ipv4Addr) -> Result<(), LabError> {
+    server.create_at(LEASES, &lease(name)).await?;
+    server.create_at("/api/v1/nodes", &node(name, address)).await?;
+    let states = format!("/apis/metallb.io/v1beta1/namespaces/{SYSTEM}/configurationstates");
+    let state = json!({
+        "apiVersion": "metallb.io/v1beta1", "kind": "ConfigurationState",
+        "metadata": {"name": format!("speaker-{name}"), "labels": {"metallb.io/node-name": name}},
+    });
+    server.create_at(&states, &state).await
 }
 
 /// Gives a host an address that its kernel answers for, outside of the pool.
@@ -234,12 +250,12 @@ fn slice(number: usize) -> Value {
     })
 }
 
-fn node() -> Value {
+fn node(name: &str, address: Ipv4Addr) -> Value {
     let now = Timestamp::now().to_string();
     json!({
-        "apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE},
+        "apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
         "status": {
-            "addresses": [{"type": "InternalIP", "address": "10.10.0.102"}],
+            "addresses": [{"type": "InternalIP", "address": address}],
             "conditions": [{
                 "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "the bench says so",
                 "lastHeartbeatTime": now, "lastTransitionTime": now,
@@ -248,10 +264,10 @@ fn node() -> Value {
     })
 }
 
-fn lease() -> Value {
+fn lease(name: &str) -> Value {
     json!({
-        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": NODE},
-        "spec": {"holderIdentity": NODE, "leaseDurationSeconds": 40, "renewTime": now()},
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name},
+        "spec": {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": now()},
     })
 }
 

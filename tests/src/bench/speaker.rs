@@ -103,10 +103,20 @@ impl Speaker {
         self.get("/metrics").len()
     }
 
+    /// The sum of the values of this metric whose labels have this text in them.
+    pub(super) fn metric(&self, name: &str, label: &str) -> f64 {
+        sum(&self.get("/metrics"), name, label)
+    }
+
+    /// How many addresses that start so it announces, as its metrics say.
+    pub(super) fn announced(&self, prefix: &str) -> usize {
+        announced(&self.get("/metrics"), prefix)
+    }
+
     /// Waits until it announces at least `count` addresses that start so, as its metrics say.
     pub(super) async fn announces(&self, count: usize, prefix: &str) -> Result<(), LabError> {
         wait(&format!("{count} addresses {prefix}… announced"), WORK, async || {
-            let now = announced(&self.get("/metrics"), prefix);
+            let now = self.announced(prefix);
             if now >= count { Ok(()) } else { Err(format!("they are {now}\n{}", self.last_words())) }
         })
         .await
@@ -171,6 +181,13 @@ fn announced(metrics: &str, prefix: &str) -> usize {
     lines.filter(|line| line.contains(&wanted) && line.ends_with("} 1")).count()
 }
 
+/// The sum of the values of the metric of this name with this text in their labels; a counter's name has its `_total`.
+fn sum(metrics: &str, name: &str, label: &str) -> f64 {
+    let lines = metrics.lines().filter_map(|line| line.strip_prefix(name));
+    let labelled = lines.filter(|rest| rest.starts_with(['{', ' ']) && rest.contains(label));
+    labelled.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
 /// What `/proc/PID/status` says of memory.
 fn memory(status: &str) -> Option<Memory> {
     let value = |name: &str| -> Option<u64> {
@@ -207,6 +224,15 @@ mod tests {
         let status = "Name:\tx\nVmPeak:\t  99 kB\nVmHWM:\t    9000 kB\nVmRSS:\t    7000 kB\nRssAnon:\t 3000 kB\nThreads:\t3\n";
         assert_eq!(memory(status), Some(Memory { resident: 7000, peak: 9000, own: 3000 }));
         assert_eq!(memory("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn values_of_one_metric_are_added_up() {
+        let metrics = "# TYPE a gauge\na{x=\"1\",y=\"2\"} 3\na{x=\"2\",y=\"2\"} 4\na_b{x=\"1\"} 5\nc 6\n";
+        assert_eq!(
+            (sum(metrics, "a", ""), sum(metrics, "a", "x=\"1\""), sum(metrics, "c", "")),
+            (7.0, 3.0, 6.0)
+        );
     }
 
     #[test]
