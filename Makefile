@@ -5,7 +5,7 @@
 RUST := 1.95
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check unit e2e deny setup image crds figures bench bench-allocation bench-layer2 bench-peers bench-failover soak hot toolchain
+.PHONY: help demo test test-full check unit e2e deny setup image crds chart figures bench bench-allocation bench-layer2 bench-peers bench-failover soak hot toolchain
 
 help:
 	@echo 'make demo       a Kubernetes cluster on this machine, FerroLB in it, and a Service that answers'
@@ -13,7 +13,7 @@ help:
 	@echo 'make test       formatting, lints, licences, unit tests, and end-to-end tests in the cluster'
 	@echo 'make test-full  the same, and what takes longer'
 	@echo 'make image      the container image, as an archive: target/image/ferrolb.tar'
-	@echo 'make crds       crds/*.yaml anew from the Rust types'
+	@echo 'make crds       crds/*.yaml anew from the Rust types, and what the chart has copies of'
 	@echo 'make figures    latency, memory and sizes, measured in the cluster'
 	@echo 'make soak       two controllers, and clusters of speakers, in simulations with faults, for millions of'
 	@echo '                steps (SEEDS=20000); and all that two things that happen can lead to (ACTS=2)'
@@ -64,6 +64,15 @@ image: toolchain
 
 crds: toolchain
 	cargo run --quiet --locked -p ferrolb-crds --bin gen-crds
+	@$(MAKE) --no-print-directory chart
+
+# A chart has nothing but what lies in its own folder; a test holds the copies to their originals.
+chart:
+	@mkdir -p charts/ferrolb/files/crds charts/ferrolb/files/rbac charts/ferrolb/files/admission
+	@rm -f charts/ferrolb/files/*/*.yaml
+	@cp crds/*.yaml charts/ferrolb/files/crds/
+	@cp config/rbac/controller.yaml config/rbac/speaker.yaml charts/ferrolb/files/rbac/
+	@cp config/admission/elsewhere.yaml config/admission/overlap.yaml config/admission/services.yaml charts/ferrolb/files/admission/
 
 figures: toolchain setup
 	@tests/e2e/run figures

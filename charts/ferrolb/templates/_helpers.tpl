@@ -1,0 +1,78 @@
+{{- define "ferrolb.fullname" -}}
+{{- default "ferrolb" .Values.fullnameOverride -}}
+{{- end -}}
+
+{{- define "ferrolb.controller" -}}
+{{- if .Values.metallbNames }}controller{{ else }}{{ include "ferrolb.fullname" . }}-controller{{ end -}}
+{{- end -}}
+
+{{- define "ferrolb.speaker" -}}
+{{- if .Values.metallbNames }}speaker{{ else }}{{ include "ferrolb.fullname" . }}-speaker{{ end -}}
+{{- end -}}
+
+{{/* Labels of every object. */}}
+{{- define "ferrolb.labels" -}}
+app.kubernetes.io/name: ferrolb
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* What a component's pods are selected by, as in config/default: so that releases can take over its objects, selectors
+cannot be changed. Called with (list . "controller"). */}}
+{{- define "ferrolb.selector" -}}
+{{- $top := index . 0 -}}
+{{- if $top.Values.metallbNames -}}
+app: metallb
+component: {{ index . 1 }}
+{{- else -}}
+app: ferrolb
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+{{- end -}}
+
+{{/* By what else a component's pods are found: labels that they have under any names. Called with "controller". */}}
+{{- define "ferrolb.pods" -}}
+app.kubernetes.io/name: ferrolb
+app.kubernetes.io/component: {{ . }}
+{{- end -}}
+
+{{/* The labels that a component's pods always have. */}}
+{{- define "ferrolb.podLabels" -}}
+{{- $top := index . 0 -}}
+{{- if $top.Values.metallbNames -}}
+app: metallb
+component: {{ index . 1 }}
+{{- else -}}
+app: ferrolb
+{{- end }}
+{{ include "ferrolb.pods" (index . 1) }}
+{{- end -}}
+
+{{- define "ferrolb.controllerAccount" -}}
+{{- default (include "ferrolb.controller" .) .Values.controller.serviceAccount.name -}}
+{{- end -}}
+
+{{- define "ferrolb.speakerAccount" -}}
+{{- default (include "ferrolb.speaker" .) .Values.speaker.serviceAccount.name -}}
+{{- end -}}
+
+{{/* Called with (list . .Values.controller). */}}
+{{- define "ferrolb.image" -}}
+{{- $all := (index . 0).Values.image -}}
+{{- $own := (index . 1).image -}}
+{{ default $all.repository $own.repository }}:{{ default $all.tag $own.tag }}
+{{- end -}}
+
+{{/* MetalLB's two levels that have other names here. */}}
+{{- define "ferrolb.logLevel" -}}
+{{- if eq . "all" }}trace{{ else if eq . "none" }}off{{ else }}{{ . }}{{ end -}}
+{{- end -}}
+
+{{/* Whether somebody comes to read the metrics. */}}
+{{- define "ferrolb.scraped" -}}
+{{- if or .Values.prometheus.scrapeAnnotations .Values.prometheus.podMonitor.enabled .Values.prometheus.serviceMonitor.enabled -}}
+yes
+{{- end -}}
+{{- end -}}

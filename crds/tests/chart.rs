@@ -1,0 +1,33 @@
+//! What `charts/ferrolb` has copies of. What Helm makes of it is tried with Helm, in the lab.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn project(part: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(part)
+}
+
+/// The YAML files in a folder, without those that tell kustomize what to do.
+fn files(folder: &str) -> BTreeMap<String, String> {
+    let entries = fs::read_dir(project(folder)).unwrap_or_else(|error| panic!("{folder}: {error}"));
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let yaml = names.filter(|name| name.ends_with(".yaml") && name != "kustomization.yaml");
+    yaml.map(|name| (name.clone(), fs::read_to_string(project(folder).join(name)).unwrap())).collect()
+}
+
+#[test]
+fn the_charts_copies_are_those_of_today() {
+    for (original, copy) in [
+        ("crds", "charts/ferrolb/files/crds"),
+        ("config/rbac", "charts/ferrolb/files/rbac"),
+        ("config/admission", "charts/ferrolb/files/admission"),
+    ] {
+        let (originals, copies) = (files(original), files(copy));
+        assert!(originals.len() >= 2, "{original}");
+        assert_eq!(originals.keys().collect::<Vec<_>>(), copies.keys().collect::<Vec<_>>(), "make chart");
+        for (name, text) in &originals {
+            assert!(copies.get(name) == Some(text), "{copy}/{name} is not {original}/{name}: run `make chart`");
+        }
+    }
+}
