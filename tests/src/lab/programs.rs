@@ -10,10 +10,19 @@ use super::LabError;
 use super::progress::Progress;
 use crate::image::{self, Image};
 
-/// The version of Kubernetes in `programs/go.mod`; a test holds the two together.
-pub const KUBERNETES: &str = "v1.36.3";
+/// The environment variable that chooses another version of Kubernetes than the first of [`KUBERNETES`], by its minor
+/// version: `1.33`.
+pub const VERSION: &str = "FERROLB_KUBERNETES";
 
-/// What is built, and from which Go package.
+/// The versions of Kubernetes that are pinned, each with the folder of its Go module within `tests`; a test holds them
+/// together. `tools/kubernetes-modules` makes such a folder.
+pub const KUBERNETES: [(&str, &str); 2] =
+    [("v1.36.3", "programs"), (OLDEST_KUBERNETES, "programs/kubernetes-1.33")];
+
+/// The oldest version that FerroLB supports.
+pub const OLDEST_KUBERNETES: &str = "v1.33.13";
+
+/// What is built, and from which Go package. The last one has its version in `programs/go.mod`, whatever the others have.
 const PROGRAMS: [(&str, &str); 7] = [
     ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
     ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
@@ -71,14 +80,52 @@ pub fn programs(given: Option<&Path>, progress: &Progress) -> Result<PathBuf, La
     )))
 }
 
-/// Builds the cluster's programs.
+/// Builds the cluster's programs, in the version that [`VERSION`] says.
 fn build(progress: &Progress) -> Result<PathBuf, LabError> {
-    let minor = KUBERNETES.split('.').nth(1).unwrap_or_default();
-    let version = "k8s.io/component-base/version";
-    let flags = format!(
-        "-s -w -X {version}.gitVersion={KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor={minor}"
-    );
-    go_programs("programs", &target().join("lab/programs"), &PROGRAMS, &flags, progress)
+    let asked = std::env::var(VERSION).unwrap_or_default();
+    let (kubernetes, module) = pinned(&asked)?;
+    let flags = |kubernetes: &str| {
+        let (minor, version) = (minor(kubernetes), "k8s.io/component-base/version");
+        format!(
+            "-s -w -X {version}.gitVersion={kubernetes} -X {version}.gitMajor=1 -X {version}.gitMinor={minor}"
+        )
+    };
+    let usual = target().join("lab/programs");
+    let (default, default_module) = KUBERNETES[0];
+    if kubernetes == default {
+        return go_programs(default_module, &usual, &PROGRAMS, &flags(default), progress);
+    }
+    let folder = target().join(format!("lab/programs-1.{}", minor(kubernetes)));
+    let (etcd, others) = PROGRAMS.split_last().unwrap_or((&PROGRAMS[0], &[]));
+    go_programs(module, &folder, others, &flags(kubernetes), progress)?;
+    go_programs(default_module, &usual, &[*etcd], &flags(default), progress)?;
+    let copy = folder.join(etcd.0);
+    // Not written over: a lab that is up may run it.
+    if copy.exists() {
+        std::fs::remove_file(&copy).map_err(LabError::at(&copy))?;
+    }
+    std::fs::hard_link(usual.join(etcd.0), &copy).map_err(LabError::at(&copy))?;
+    Ok(folder)
+}
+
+fn minor(version: &str) -> &str {
+    version.split('.').nth(1).unwrap_or_default()
+}
+
+/// The version of Kubernetes, and the folder of its module, that is asked for as `1.33`; the usual one without a word.
+fn pinned(asked: &str) -> Result<(&'static str, &'static str), LabError> {
+    let wanted = |(version, _): &&(&str, &str)| asked == format!("1.{}", minor(version)) || asked == *version;
+    if asked.is_empty() {
+        return Ok(KUBERNETES[0]);
+    }
+    KUBERNETES.iter().find(wanted).copied().ok_or_else(|| {
+        let known: Vec<String> =
+            KUBERNETES.iter().map(|(version, _)| format!("1.{}", minor(version))).collect();
+        LabError::Machine(format!(
+            "{VERSION}={asked:?}: the lab has Kubernetes {}; tests/tools/kubernetes-modules pins another one",
+            known.join(" and ")
+        ))
+    })
 }
 
 /// Builds those of `programs` into `folder` that are not built yet, from the Go module in this folder of `tests`. A stamp
@@ -251,13 +298,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_the_one_in_go_mod() {
-        let modules =
-            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/go.mod")).unwrap();
-        assert!(modules.contains(&format!("k8s.io/kubernetes {KUBERNETES}")), "go.mod pins another version");
-        for (_, package) in PROGRAMS {
-            assert!(modules.contains(package), "go.mod has no tool {package}");
+    fn the_versions_are_those_in_go_mod() {
+        for (index, (version, module)) in KUBERNETES.iter().enumerate() {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(module).join("go.mod");
+            let modules = std::fs::read_to_string(file).unwrap();
+            assert!(
+                modules.contains(&format!("k8s.io/kubernetes {version}")),
+                "{module} pins another version"
+            );
+            for (name, package) in PROGRAMS {
+                assert!(
+                    modules.contains(package) || index > 0 && name == "etcd",
+                    "{module} has no tool {package}"
+                );
+            }
         }
+    }
+
+    #[test]
+    fn a_version_is_asked_for_by_its_minor_version() {
+        assert_eq!(pinned("").unwrap(), KUBERNETES[0]);
+        assert_eq!(pinned("1.36").unwrap(), KUBERNETES[0]);
+        assert_eq!(pinned("1.33").unwrap().0, OLDEST_KUBERNETES);
+        let error = pinned("1.3").unwrap_err().to_string();
+        assert!(error.contains("1.36 and 1.33") && error.contains("kubernetes-modules"), "{error}");
     }
 
     #[test]
