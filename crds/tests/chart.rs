@@ -11,9 +11,11 @@ fn project(part: &str) -> PathBuf {
 /// The YAML files in a folder, without those that tell kustomize what to do.
 fn files(folder: &str) -> BTreeMap<String, String> {
     let entries = fs::read_dir(project(folder)).unwrap_or_else(|error| panic!("{folder}: {error}"));
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names =
+        entries.map(|entry| entry.expect("a readable folder").file_name().to_string_lossy().into_owned());
     let yaml = names.filter(|name| name.ends_with(".yaml") && name != "kustomization.yaml");
-    yaml.map(|name| (name.clone(), fs::read_to_string(project(folder).join(name)).unwrap())).collect()
+    let read = |name: &String| fs::read_to_string(project(folder).join(name)).expect("a readable file");
+    yaml.map(|name| (name.clone(), read(&name))).collect()
 }
 
 #[test]
@@ -27,7 +29,10 @@ fn the_charts_copies_are_those_of_today() {
         assert!(originals.len() >= 2, "{original}");
         assert_eq!(originals.keys().collect::<Vec<_>>(), copies.keys().collect::<Vec<_>>(), "make chart");
         for (name, text) in &originals {
-            assert!(copies.get(name) == Some(text), "{copy}/{name} is not {original}/{name}: run `make chart`");
+            assert!(
+                copies.get(name) == Some(text),
+                "{copy}/{name} is not {original}/{name}: run `make chart`"
+            );
         }
     }
 }
