@@ -15,7 +15,8 @@
 //! The modules, from the bottom up: [`paths`] (where everything lies), [`preflight`] (can this machine do
 //! it), [`programs`] (building Kubernetes), [`pki`] and [`kubeconfig`](pki), [`network`], [`cgroup`],
 //! [`control_plane`], [`node`] and [`node_init`], [`up`] and [`down`]. Beside them [`fault`], what can be done to a lab
-//! that is up, [`weather`], faults in front of the API server, and [`metallb`], to compare with.
+//! that is up, [`weather`], faults in front of the API server, [`metallb`], to compare with, and [`helm`] and
+//! [`prometheus_operator`], to try the chart with.
 
 pub mod cgroup;
 pub mod control_plane;
@@ -23,6 +24,7 @@ pub mod down;
 pub mod error;
 pub mod fault;
 pub mod forward;
+pub mod helm;
 pub mod metallb;
 pub mod network;
 pub mod node;
@@ -33,6 +35,7 @@ pub mod preflight;
 pub mod process;
 pub mod programs;
 pub mod progress;
+pub mod prometheus_operator;
 pub mod up;
 pub mod weather;
 
