@@ -169,10 +169,10 @@ pub(crate) async fn life(cluster: &Cluster) -> Result<(), LabError> {
     kept.answers("after the install").await?;
     cluster.helm(&["status", RELEASE])?;
 
-    // Another number of replicas, another level of logs, and new definitions.
+    // Another number of replicas, speakers that are asked on the node's address, and new definitions.
     let folder = tempfile::tempdir().map_err(LabError::at("a temporary folder"))?;
     let newer = chart_that_says(folder.path(), "newer")?.to_string_lossy().into_owned();
-    let set = "controller.replicas=2,speaker.logLevel=debug";
+    let set = "controller.replicas=2,speaker.logLevel=debug,prometheus.scrapeAnnotations=true";
     cluster.helm(&["upgrade", RELEASE, &newer, "--set", set, "--wait", TIMEOUT])?;
     kept.answers("after the upgrade").await?;
     assert_eq!(cluster.field("deployment/ferrolb-controller", ".status.readyReplicas")?, "2");
