@@ -127,8 +127,9 @@ fn chart_that_says(folder: &Path, words: &str) -> Result<PathBuf, LabError> {
 
 const TITLE: &str = ".spec.versions[0].schema.openAPIV3Schema.title";
 const POOLS: &str = "crd/ipaddresspools.metallb.io";
-const DEFINITIONS: [&str; 4] = [
+const DEFINITIONS: [&str; 5] = [
     POOLS,
+    "crd/bgppeers.metallb.io",
     "crd/l2advertisements.metallb.io",
     "crd/servicel2statuses.metallb.io",
     "crd/configurationstates.metallb.io",

@@ -44,10 +44,19 @@ const CONTROLLER_EVERYWHERE: [Line; 5] = [
     (&["create", "patch"], "events.events.k8s.io", ""),
 ];
 
-const CONTROLLER_HERE: [Line; 10] = [
+const CONTROLLER_HERE: [Line; 18] = [
     (&READ, "ipaddresspools.metallb.io", ""),
     (&READ, "l2advertisements.metallb.io", ""),
     (&READ, "servicel2statuses.metallb.io", ""),
+    // MetalLB's kinds for BGP: each object is told that nothing follows from it.
+    (&READ, "bgppeers.metallb.io", ""),
+    (&READ, "bgpadvertisements.metallb.io", ""),
+    (&READ, "bfdprofiles.metallb.io", ""),
+    (&READ, "communities.metallb.io", ""),
+    (&["patch"], "bgppeers.metallb.io/status", ""),
+    (&["patch"], "bgpadvertisements.metallb.io/status", ""),
+    (&["patch"], "bfdprofiles.metallb.io/status", ""),
+    (&["patch"], "communities.metallb.io/status", ""),
     (&["patch"], "ipaddresspools.metallb.io/status", ""),
     (&["patch"], "l2advertisements.metallb.io/status", ""),
     (&["get", "list", "watch", "create", "patch"], "configurationstates.metallb.io", "controller"),
