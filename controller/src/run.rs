@@ -240,14 +240,14 @@ impl Shell {
             Effect::WritePool(pool, status) => {
                 tokio::spawn(async move {
                     let done = writer::write_status(&client, &*pool, &*status).await;
-                    send(Input::PoolWritten(pool.name_any(), done.map(Box::new)));
+                    send(Input::PoolWritten(pool, done.map(Box::new)));
                 });
                 self.metrics.pool_updates.inc();
             }
             Effect::WriteAdvertisement(object, status) => {
                 tokio::spawn(async move {
                     let done = writer::write_status(&client, &*object, &*status).await;
-                    send(Input::AdvertisementWritten(object.name_any(), done.map(Box::new)));
+                    send(Input::AdvertisementWritten(object, done.map(Box::new)));
                 });
             }
             Effect::WriteState(status) => {
@@ -317,25 +317,24 @@ impl Shell {
                     }
                 }
             }
-            Input::PoolWritten(name, done) => match done {
+            // What is news is told by what the write changed: the watch may have shown its result before the answer came.
+            Input::PoolWritten(before, done) => match done {
                 Ok(pool) => {
-                    let before = brain.world.pools.get(name);
-                    let status = pool.status.as_ref();
-                    let note = before.zip(status).and_then(|(pool, status)| Brain::pool_note(pool, status));
-                    note.into_iter().for_each(|note| self.events.tell(note));
-                }
-                Err(why) => tracing::warn!(pool = name, "cannot write its status: {why}; trying again"),
-            },
-            Input::AdvertisementWritten(name, done) => match done {
-                Ok(object) => {
-                    let before = brain.world.advertised.get(name);
-                    let status = object.status.as_ref();
-                    let note =
-                        before.zip(status).and_then(|(before, status)| advertised::note(before, status));
+                    let note = pool.status.as_ref().and_then(|status| Brain::pool_note(before, status));
                     note.into_iter().for_each(|note| self.events.tell(note));
                 }
                 Err(why) => {
-                    tracing::warn!(advertisement = name, "cannot write its status: {why}; trying again");
+                    tracing::warn!(pool = before.name_any(), "cannot write its status: {why}; trying again");
+                }
+            },
+            Input::AdvertisementWritten(before, done) => match done {
+                Ok(object) => {
+                    let note = object.status.as_ref().and_then(|status| advertised::note(before, status));
+                    note.into_iter().for_each(|note| self.events.tell(note));
+                }
+                Err(why) => {
+                    let advertisement = before.name_any();
+                    tracing::warn!(advertisement, "cannot write its status: {why}; trying again");
                 }
             },
             Input::StateWritten(Err(why)) => {

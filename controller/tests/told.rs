@@ -163,7 +163,7 @@ impl World {
         let said = all.into_iter().filter_map(|event| {
             let about = event.regarding?;
             let times = event.series.map_or(1, |series| series.count);
-            (about.kind.as_deref() == Some("L2Advertisement")).then(|| {
+            matches!(about.kind.as_deref(), Some("L2Advertisement" | "IPAddressPool")).then(|| {
                 assert_eq!(event.type_.as_deref(), Some("Warning"));
                 let (name, reason) = (about.name.unwrap_or_default(), event.reason.unwrap_or_default());
                 format!("{name} {reason} x{times}")
@@ -346,6 +346,36 @@ async fn an_advertisement_that_cannot_work_says_why() {
     world.pool("lam", "10.0.0.4/32");
     world.says("misspelled", "Valid=True Accepted, Effective=False MatchesNoPool").await;
     assert!(world.message("misspelled", "Effective").contains("\"lam\" is not used: its conditions say why"));
+    world.end().await;
+}
+
+/// The watch may show a write before its answer comes, and even what was edited after it: the mistake is told all the same, and
+/// what the answer says is not taken for the present.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_comes_after_the_watch() {
+    let world = World::start().await;
+    let late = |resource: &str| {
+        let on = On::verb(Verb::Patch).resource(resource).times(1);
+        world.weather.add(on, Fault::SlowAnswer(Duration::from_secs(2)))
+    };
+    let (advertisement, pool) = (late("l2advertisements/status"), late("ipaddresspools/status"));
+    world.advertisement("edited", &json!({"ipAddressPools": ["lam"]}));
+    advertisement.hit(1).await;
+    world.says("edited", "Valid=True Accepted, Effective=False MatchesNoPool").await;
+    world.advertisement("edited", &json!({"ipAddressPools": ["lan"]}));
+    world.pool("mended", "10.9.0.0/33");
+    pool.hit(1).await;
+    let valid = || {
+        let pool: Option<IPAddressPool> = world.api.get(SYSTEM, "mended");
+        let conditions = pool.and_then(|pool| pool.status).unwrap_or_default().conditions;
+        conditions.into_iter().find(|it| it.type_ == "Valid").map(|it| it.status).unwrap_or_default()
+    };
+    eventually(|| valid() == "False", valid).await;
+    world.pool("mended", "10.9.0.0/29");
+    let events = ["edited AdvertisementMatchesNothing x1", "mended InvalidPool x1"];
+    eventually(|| world.events() == events, || format!("{:?}", world.events())).await;
+    world.says("edited", "Valid=True Accepted, Effective=True Matches").await;
+    eventually(|| valid() == "True", valid).await;
     world.end().await;
 }
 

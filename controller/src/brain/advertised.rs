@@ -12,6 +12,7 @@ use ferrolb_runtime::{Note, Seen};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource, ResourceExt};
 
+use super::is_version;
 use super::pools::condition;
 use super::world::World;
 
@@ -53,10 +54,10 @@ impl Advertised {
         self.stale = true;
     }
 
-    /// The result of a write to one stands in until the watch shows it.
-    pub(super) fn wrote(&mut self, object: L2Advertisement) {
+    /// The result of a write to one, which was `before` then, stands in until the watch shows it.
+    pub(super) fn wrote(&mut self, before: &L2Advertisement, object: L2Advertisement) {
         let name = object.name_any();
-        if self.all.get(&name).is_some_and(|known| known.uid() == object.uid()) {
+        if self.all.get(&name).is_some_and(|known| is_version(&**known, before)) {
             self.all.insert(name, Arc::new(object));
             self.stale = true;
         }

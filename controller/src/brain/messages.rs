@@ -46,10 +46,10 @@ pub enum Input {
     Claimed(Answer),
     /// What became of a write.
     Written(Box<Write>, Outcome),
-    /// What became of the write of a pool's status.
-    PoolWritten(String, Result<Box<IPAddressPool>, String>),
-    /// What became of the write of an advertisement's status.
-    AdvertisementWritten(String, Result<Box<L2Advertisement>, String>),
+    /// What became of the write of a pool's status, and the pool as it was before.
+    PoolWritten(Arc<IPAddressPool>, Result<Box<IPAddressPool>, String>),
+    /// What became of the write of an advertisement's status, and the advertisement as it was before.
+    AdvertisementWritten(Arc<L2Advertisement>, Result<Box<L2Advertisement>, String>),
     /// What became of the write of our `ConfigurationState`.
     StateWritten(Result<Box<ConfigurationState>, String>),
     /// Whether there are no pools, straight from the API server; `None` if it did not say.

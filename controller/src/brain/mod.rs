@@ -64,6 +64,13 @@ const SETTLED: Duration = Duration::from_millis(100);
 /// Everything is looked at again at least so often, changed or not.
 const RESYNC: Duration = Duration::from_secs(60);
 
+/// Whether an object is still what it was at the time of a write: the watch has shown nothing newer, neither the write's own
+/// result nor what somebody else made of it since. Then the answer to the write stands in for the watch, else the watch knows
+/// better.
+fn is_version<K: ResourceExt>(known: &K, before: &K) -> bool {
+    known.uid() == before.uid() && known.resource_version() == before.resource_version()
+}
+
 /// The controller's mind.
 #[derive(Clone, Debug)]
 pub struct Brain {
@@ -211,19 +218,19 @@ impl Brain {
                 }
             }
             Input::Written(write, outcome) => self.written(*write, outcome, now),
-            Input::PoolWritten(name, outcome) => {
-                let done = outcome.is_ok();
+            Input::PoolWritten(before, outcome) => {
+                let (name, done) = (before.name_any(), outcome.is_ok());
                 if let Ok(pool) = outcome
-                    && self.world.pools.get(&name).is_some_and(|known| known.uid() == pool.uid())
+                    && self.world.pools.get(&name).is_some_and(|known| is_version(&**known, &*before))
                 {
                     self.world.pools.insert(name.clone(), (*pool).into());
                 }
                 self.statuses.pool_written(&name, done, now);
             }
-            Input::AdvertisementWritten(name, outcome) => {
-                self.statuses.advertisement_written(&name, outcome.is_ok(), now);
+            Input::AdvertisementWritten(before, outcome) => {
+                self.statuses.advertisement_written(&before.name_any(), outcome.is_ok(), now);
                 if let Ok(object) = outcome {
-                    self.world.advertised.wrote(*object);
+                    self.world.advertised.wrote(&before, *object);
                 }
             }
             Input::StateWritten(outcome) => {

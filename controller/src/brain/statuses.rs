@@ -216,7 +216,7 @@ mod tests {
         brain.statuses.advertisement_written("a", true, at(106));
         let mut done = advertisement("lam");
         done.status = Some((**status).clone());
-        brain.world.advertised.wrote(done);
+        brain.world.advertised.wrote(&advertisement("lam"), done);
         assert_eq!(writes(&mut brain, 110), (vec![], Duration::from_secs(1000)));
         // It is gone, and nothing is left of it.
         brain.world.advertised.see(Seen::Listed(vec![]));

@@ -423,10 +423,10 @@ impl World {
                 controller.answers.push(Input::PoolsConfirmed(Some(self.server.pools.is_empty())));
             }
             Effect::WritePool(pool, status) => {
-                let mut pool: IPAddressPool = (*pool).clone();
+                let mut done: IPAddressPool = (*pool).clone();
                 let status: IPAddressPoolStatus = *status;
-                pool.status = Some(status);
-                controller.answers.push(Input::PoolWritten(pool.name_any(), Ok(Box::new(pool))));
+                done.status = Some(status);
+                controller.answers.push(Input::PoolWritten(pool, Ok(Box::new(done))));
             }
             Effect::WriteState(_) | Effect::WriteAdvertisement(..) | Effect::Tell(_) => {}
         }
