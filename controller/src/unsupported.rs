@@ -112,7 +112,11 @@ fn keep<K: Kind>(
                 }
             };
             tokio::select! {
-                Some(seen) = seen.recv() => take(&mut untold, seen),
+                news = seen.recv() => match news {
+                    Some(news) => take(&mut untold, news),
+                    // The watch ends with the program.
+                    None => return,
+                },
                 () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
             }
         }
