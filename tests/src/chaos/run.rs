@@ -77,7 +77,7 @@ async fn one(stage: &Stage, step: &Step) -> Result<Outcome, LabError> {
     };
     let bound = bounds::while_it_lasts(&of_owner).filter(|_| failed.is_none() && !step.is_short());
     let lasting = match bound {
-        Some(bound) => told.works("while it lasts", began, bound, step.lasts, share(true)).await,
+        Some(bound) => told.works("while it lasts", (began, bound), step.lasts, share(true), None).await,
         None => {
             if failed.is_none() && !step.is_short() {
                 tokio::time::sleep(step.lasts).await;
@@ -96,7 +96,9 @@ async fn one(stage: &Stage, step: &Step) -> Result<Outcome, LabError> {
         return Err(error);
     }
     let ended = watch.clock().now();
-    let after = told.works("afterwards", ended, bounds::AFTER, step.lasts, share(false)).await;
+    // Whoever comes back takes its own back, once its proxy knows where traffic goes: that move is to be over.
+    let first = Some(stage.first());
+    let after = told.works("afterwards", (ended, bounds::AFTER), step.lasts, share(false), first).await;
     let Told { events, wrong, .. } = told;
     let watched = watch.end()?;
     let verdict = watched.verdict_since(began);
@@ -126,15 +128,15 @@ impl Told<'_> {
         self.events.push((self.watch.clock().now(), what));
     }
 
-    /// Waits for at most `bound` from `since` on until the address works, and then for `stays`: nobody else may answer.
-    /// Returns when it began to work.
+    /// Waits for at most `bound` from `since` on until the address works, at the node `whose` if that is said, and then for `stays`:
+    /// nobody else may answer. Returns when it began to work.
     async fn works(
         &mut self,
         when: &str,
-        since: Duration,
-        bound: Duration,
+        (since, bound): (Duration, Duration),
         stays: Duration,
         share: f64,
+        whose: Option<&str>,
     ) -> Option<Duration> {
         let left = (since + bound).saturating_sub(self.watch.clock().now());
         // At least until it can have been seen to work.
@@ -143,7 +145,10 @@ impl Told<'_> {
             if self.watch.clock().now() < since + WORKS {
                 return Err("it is too early to say".to_owned());
             }
-            self.watch.mostly_for(WORKS, share)
+            match (self.watch.mostly_for(WORKS, share)?, whose) {
+                (owner, Some(whose)) if owner != whose => Err(format!("{owner} has it, and not {whose}")),
+                (owner, _) => Ok(owner),
+            }
         })
         .await;
         let owner = match worked {
