@@ -17,6 +17,7 @@ use kube::core::object::HasStatus;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::writer;
 
@@ -30,18 +31,20 @@ const LEAD: Duration = Duration::from_secs(1);
 const WORDS: &str = "FerroLB announces addresses by ARP and NDP alone, and takes BGPPeer, BGPAdvertisement, BFDProfile and Community \
                      objects only so that manifests apply: nothing follows from this one. To have addresses announced, write an L2Advertisement";
 
-/// Starts one task for each kind; they run until the context's shutdown.
+/// Starts one task for each kind, and returns them; they run until the context's shutdown.
 pub fn start(
     client: &Client,
     namespace: &str,
     seconds: u32,
     leads: impl Fn() -> bool + Clone + Send + Sync + 'static,
     context: &Context,
-) {
-    keep::<BGPPeer>(client, namespace, seconds, leads.clone(), context);
-    keep::<BGPAdvertisement>(client, namespace, seconds, leads.clone(), context);
-    keep::<BFDProfile>(client, namespace, seconds, leads.clone(), context);
-    keep::<Community>(client, namespace, seconds, leads, context);
+) -> [JoinHandle<()>; 4] {
+    [
+        keep::<BGPPeer>(client, namespace, seconds, leads.clone(), context),
+        keep::<BGPAdvertisement>(client, namespace, seconds, leads.clone(), context),
+        keep::<BFDProfile>(client, namespace, seconds, leads.clone(), context),
+        keep::<Community>(client, namespace, seconds, leads, context),
+    ]
 }
 
 /// A kind of those.
@@ -77,7 +80,7 @@ fn keep<K: Kind>(
     seconds: u32,
     leads: impl Fn() -> bool + Send + Sync + 'static,
     context: &Context,
-) {
+) -> JoinHandle<()> {
     let (client, api) = (client.clone(), Api::<K>::namespaced(client.clone(), namespace));
     // A cluster whose definitions are older has no such objects: that stops nobody.
     let how = How { select: Config::default(), seconds, gates_readiness: false };
@@ -123,7 +126,7 @@ fn keep<K: Kind>(
     };
     tokio::spawn(async move {
         shutdown.run_until_cancelled(work).await;
-    });
+    })
 }
 
 /// Takes note of who is to be told.
