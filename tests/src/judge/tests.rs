@@ -108,6 +108,25 @@ fn two_owners_at_once() {
 }
 
 #[test]
+fn who_began_while_another_still_answered_has_it_afterwards() {
+    let mut story = Story::default();
+    story.run(0, 100, &[1]);
+    // Two ask, one shortly after the other: the first hears both, the second still the old owner alone.
+    let late = 102;
+    story.question(1000);
+    story.question_of(late, 1002);
+    story.arp("node1", 1003, false, (mac(1), VIP), (mac(ASKER), Ipv4Addr::new(10, 10, 0, ASKER)));
+    story.arp("node1", 1004, false, (mac(1), VIP), (mac(late), Ipv4Addr::new(10, 10, 0, late)));
+    story.question_of(late, 1005);
+    story.arp("node2", 1006, false, (mac(2), VIP), (mac(late), Ipv4Addr::new(10, 10, 0, late)));
+    story.answer(2, 1020);
+    story.run(105, 400, &[2]);
+    let verdict = story.verdict();
+    assert_eq!(verdict.overlaps.len(), 1, "{verdict}");
+    assert_eq!(verdict.steps(), [("node1", tenths(0)), ("node2", tenths(1050))], "{verdict}");
+}
+
+#[test]
 fn two_cables_with_one_mac_are_two_owners() {
     let mut story = Story::default();
     story.run(0, 10, &[1]);

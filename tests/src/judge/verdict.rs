@@ -37,6 +37,14 @@ pub struct Question {
     pub answers: Vec<(Duration, Owner)>,
 }
 
+impl Question {
+    /// Who answered, if it was one alone.
+    fn owner(&self) -> Option<&Owner> {
+        let (_, first) = self.answers.first()?;
+        self.answers.iter().all(|(_, owner)| owner == first).then_some(first)
+    }
+}
+
 /// A run of questions that the same owners answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stint {
@@ -206,14 +214,13 @@ impl Verdict {
         self.steps().into_iter().map(|(host, _)| host).collect()
     }
 
-    /// The same, each with the question of which its time begins.
+    /// The same, each with the question with which its time alone begins.
     pub fn steps(&self) -> Vec<(&str, Duration)> {
         let within =
             |at: Duration| self.overlaps.iter().any(|overlap| (overlap.from..overlap.to).contains(&at));
-        let alone = self.stints.iter().filter(|stint| stint.owners.len() == 1 && !within(stint.from));
-        let mut steps: Vec<(&str, Duration)> = alone
-            .flat_map(|stint| stint.owners.iter().map(|owner| (owner.host.as_str(), stint.from)))
-            .collect();
+        let outside = self.questions.iter().filter(|question| !within(question.at));
+        let mut steps: Vec<(&str, Duration)> =
+            outside.filter_map(|question| Some((question.owner()?.host.as_str(), question.at))).collect();
         steps.dedup_by_key(|(host, _)| *host);
         steps
     }
