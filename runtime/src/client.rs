@@ -14,6 +14,12 @@ use crate::args::CommonArgs;
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// After how long in which nothing came the other end of a connection is asked whether it is there (TCP keepalive), how long
+/// after that again, and how often in all: one that is gone without a word is noticed in 6 s, one that does not know of the
+/// connection any more in 3. A watch says nothing for a minute; the server's node may have lost its power, or a node on the way what it
+/// knew of connections (conntrack), and nothing else would tell before the watch has its age.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(3), Duration::from_secs(1), 3);
+
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -56,7 +62,8 @@ pub async fn client(args: &CommonArgs) -> Result<kube::Client, ClientError> {
     client.map_err(|error| ClientError::Client(Box::new(error)))
 }
 
-/// A client whose connections send at once (TCP_NODELAY), which kube's own do not.
+/// A client whose connections send at once (TCP_NODELAY) and notice that the other end is gone ([`KEEPALIVE`]), which kube's
+/// own do not.
 ///
 /// Without that the first request on a new connection waits for the server's delayed acknowledgement of the
 /// TLS handshake: 40 ms and more, which is most of what a user sees when one Service is created after a quiet
@@ -66,6 +73,10 @@ fn without_delay(config: kube::Config) -> Result<kube::Client, kube::Error> {
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(CONNECT));
+    let (idle, again, often) = KEEPALIVE;
+    connector.set_keepalive(Some(idle));
+    connector.set_keepalive_interval(Some(again));
+    connector.set_keepalive_retries(Some(often));
     let connector = config.rustls_https_connector_with_connector(connector)?;
     let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new()).build(connector);
     let service = ServiceBuilder::new()
@@ -75,4 +86,55 @@ fn without_delay(config: kube::Config) -> Result<kube::Client, kube::Error> {
         .map_err(tower::BoxError::from)
         .service(http);
     Ok(kube::Client::new(service, config.default_namespace))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What /proc/net/tcp says of the timer of this connection: its kind, 2 for keepalive, and hundredths of a second.
+    fn timer(local: SocketAddr, remote: SocketAddr) -> Option<(u8, u64)> {
+        let port = |field: &str| u16::from_str_radix(field.rsplit(':').next()?, 16).ok();
+        let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
+        table.lines().skip(1).find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let [_, from, to, _, _, timer, ..] = fields[..] else { return None };
+            if (port(from)?, port(to)?) != (local.port(), remote.port()) {
+                return None;
+            }
+            let (kind, when) = timer.split_once(':')?;
+            Some((u8::from_str_radix(kind, 16).ok()?, u64::from_str_radix(when, 16).ok()?))
+        })
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_nothing_is_said_is_probed_after_3_s() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        let url = format!("http://{server}").parse().unwrap();
+        let client = without_delay(kube::Config::new(url)).unwrap();
+        let asked = tokio::spawn(async move { client.apiserver_version().await });
+        let (mut connection, peer) = listener.accept().await.unwrap();
+        connection.read_exact(&mut [0]).await.unwrap();
+        // A watch begins like that, and then nothing comes for long.
+        connection.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let (kind, hundredths) = loop {
+            let timer = timer(peer, server);
+            // A moment for what was sent to be acknowledged: until then there is another timer.
+            if timer.is_some_and(|(kind, _)| kind == 2) || std::time::Instant::now() > deadline {
+                break timer.expect("the connection");
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        assert_eq!(kind, 2, "no keepalive: timer {kind} in {hundredths} hundredths of a second");
+        assert!(hundredths <= 300, "{hundredths} hundredths of a second");
+        asked.abort();
+    }
 }
