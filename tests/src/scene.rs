@@ -87,6 +87,34 @@ pub async fn ready(lab: &Lab) -> Result<(), LabError> {
     })
 }
 
+/// Waits until all speakers have the key of their hellos, and say nothing else any more. Until then the API's order decides, and a
+/// move is not made before it is broken (docs/failover.md, rule 8).
+///
+/// # Errors
+/// When one does not get it.
+pub async fn heard(lab: &Lab) -> Result<(), LabError> {
+    /// A kubelet brings a Secret that came after its Pod within a minute or two, in seconds.
+    const KEY: u64 = 180;
+    let resource =
+        ApiResource::from_gvk(&GroupVersionKind::gvk("metallb.io", "v1beta1", "ConfigurationState"));
+    let states: Api<DynamicObject> = Api::namespaced_with(lab.client().await?, SYSTEM, &resource);
+    wait("the key of the hellos at each speaker", KEY, async || {
+        let speakers = kube::api::ListParams::default().labels("metallb.io/component-type=speaker");
+        let found = states.list(&speakers).await.map_err(|error| error.to_string())?.items;
+        let keyless = |state: &&DynamicObject| {
+            let conditions = state.data["status"]["conditions"].as_array();
+            conditions.into_iter().flatten().any(|condition| condition["type"] == "HelloKeyLoaded")
+        };
+        let without: Vec<_> =
+            found.iter().filter(keyless).filter_map(|state| state.metadata.name.clone()).collect();
+        if found.len() == usize::from(lab.config.nodes) && without.is_empty() {
+            return Ok(());
+        }
+        Err(format!("{} speakers tell their state; these have no key: {without:?}", found.len()))
+    })
+    .await
+}
+
 impl Scene {
     /// A scene of this name in `lab`, with a new namespace. What an earlier one of the name left is removed.
     ///

@@ -78,7 +78,8 @@ impl Balancer {
         if !flags.is_empty() {
             self.add_flags(lab, flags)?;
         }
-        self.ready(lab).await
+        self.ready(lab).await?;
+        if self == Balancer::Ferrolb { scene::heard(lab).await } else { Ok(()) }
     }
 
     fn add_flags(self, lab: &Lab, flags: &[String]) -> Result<(), LabError> {

@@ -189,13 +189,13 @@ impl Stage {
         node::power_off(&self.lab().config, &self.lab().paths, node)
     }
 
-    /// Makes the nodes' kernels forget all connections. They remember one for two minutes after its end; a hundred new ones a second
+    /// Makes the nodes' kernels forget all connections to the address. They remember one for two minutes after its end; a hundred new ones a second
     /// come to the same ports again before that, and what belongs to neither is forwarded as if nobody had the address.
     ///
     /// # Errors
     /// When a kernel refuses.
     pub fn forget_connections(&self) -> Result<(), LabError> {
-        self.order.iter().try_for_each(|node| node::forget_connections(&self.lab().paths, node))
+        self.order.iter().try_for_each(|node| node::forget_connections(&self.lab().paths, node, self.address))
     }
 
     /// Plugs cables of `node` out, or in.

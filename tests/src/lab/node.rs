@@ -1,6 +1,7 @@
 //! A node, seen from outside: its files, its start and its end.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -75,15 +76,32 @@ pub fn power_off(config: &Config, paths: &Paths, node: &str) -> Result<(), LabEr
 /// Makes the kernel of a node forget what no kernel knows after a start. Its namespace stays, and with it all that is in it.
 fn forget(paths: &Paths, node: &str) -> Result<(), LabError> {
     run(in_netns(&paths.netns(node), "nft").args(["flush", "ruleset"]))?;
-    forget_connections(paths, node)
+    run(in_netns(&paths.netns(node), "conntrack").arg("-F")).map(|_| ())
 }
 
-/// Makes the kernel of a node forget all connections through it.
+/// Makes the kernel of a node forget the connections to `address` through it, and no others: the node's own to the API server go
+/// through it too.
 ///
 /// # Errors
 /// When it refuses.
-pub fn forget_connections(paths: &Paths, node: &str) -> Result<(), LabError> {
-    run(in_netns(&paths.netns(node), "conntrack").arg("-F")).map(|_| ())
+pub fn forget_connections(paths: &Paths, node: &str, address: IpAddr) -> Result<(), LabError> {
+    /// One that ends by itself meanwhile makes the program stop half way.
+    const TRIES: usize = 50;
+    let mut said = String::new();
+    for _ in 0..TRIES {
+        let mut conntrack = in_netns(&paths.netns(node), "conntrack");
+        let done = conntrack.args(["-D", "--orig-dst", &address.to_string()]).output();
+        let done = done.map_err(|error| LabError::program("conntrack", error))?;
+        said = String::from_utf8_lossy(&done.stderr).trim().to_owned();
+        // It fails where there is none.
+        if done.status.success() || said.contains(" 0 flow entries") {
+            return Ok(());
+        }
+        if !said.contains("does not exist") {
+            break;
+        }
+    }
+    Err(LabError::State(format!("conntrack on {node}: {said}")))
 }
 
 /// Starts `node` again after [`power_off`], and plugs it in.

@@ -85,13 +85,18 @@ async fn one(stage: &Stage, length: Duration) -> Result<Stale, LabError> {
             found => Err(format!("{found} has it")),
         })
         .await;
+    // Before its address comes back to it by right.
+    let watched = watch.end();
     stage.label(owner, EXCLUDE, None)?;
     calm?;
-    let verdict = watch.end()?.verdict_since(began);
+    let verdict = watched?.verdict_since(began);
     // Until the next one has it, it is still its own.
     let answers = verdict.first_answer(next);
     let announced = verdict.first_announcement(next).map(|said| said.at);
     let moved = answers.into_iter().chain(announced).min().unwrap_or(went_on);
     let (answers, announcements) = verdict.claims_of(owner, went_on.max(moved));
+    if answers + announcements > 0 {
+        eprintln!("{owner} went on at {went_on:?}, {next} had it at {moved:?}\n{verdict}");
+    }
     Ok(Stale { answers, announcements })
 }

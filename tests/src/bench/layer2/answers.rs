@@ -41,6 +41,8 @@ pub(super) struct Outcome {
     lost: usize,
     /// How long each answer took at the pace.
     times: Vec<Duration>,
+    /// The middle of that in each round, in seconds.
+    middles: Vec<f64>,
     /// Questions at the pace without an answer.
     unanswered: usize,
 }
@@ -58,20 +60,23 @@ impl Outcome {
 
     /// The rate as a multiple of that of `other`: the middle of what it was in each round.
     pub(super) fn rate_in(&self, other: &Outcome) -> f64 {
-        let ratios: Vec<f64> = self.rates.iter().zip(&other.rates).map(|(a, b)| a / b).collect();
-        percentile(&ratios, 50)
+        middle_ratio(&self.rates, &other.rates)
     }
 
-    /// The middle time as a multiple of that of `other`.
+    /// The middle time as a multiple of that of `other`, in the same way.
     pub(super) fn time_in(&self, other: &Outcome) -> f64 {
-        self.time(50).as_secs_f64() / other.time(50).as_secs_f64()
+        middle_ratio(&self.middles, &other.middles)
     }
 
     fn add(&mut self, rate: Rate, times: Vec<Option<Duration>>) {
         self.rates.push(rate.answers);
         self.lost += rate.lost;
         self.unanswered += times.iter().filter(|time| time.is_none()).count();
-        self.times.extend(times.into_iter().flatten());
+        let times: Vec<Duration> = times.into_iter().flatten().collect();
+        if !times.is_empty() {
+            self.middles.push(percentile(&times, 50).as_secs_f64());
+        }
+        self.times.extend(times);
     }
 
     /// Tells all of it; with goals if it is the speaker's.
@@ -91,6 +96,12 @@ impl Outcome {
             report.tell(format!("{name}: no answer at full speed"), self.lost as f64, "");
         }
     }
+}
+
+/// The middle of what one was as a multiple of the other, round by round.
+fn middle_ratio(ours: &[f64], theirs: &[f64]) -> f64 {
+    let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| a / b).collect();
+    percentile(&ratios, 50)
 }
 
 /// Asks for each subject's addresses, all subjects in turn, in so many rounds.
@@ -187,6 +198,19 @@ mod tests {
         let (ours, theirs) = (outcome(&[80.0, 40.0, 10.0]), outcome(&[100.0, 50.0, 100.0]));
         assert_eq!(ours.rate_in(&theirs), 0.8);
         assert_eq!(ours.rate(), 40.0);
+    }
+
+    #[test]
+    fn times_are_compared_within_a_round_too() {
+        let outcome = |rounds: &[u64]| {
+            let mut outcome = Outcome::default();
+            for us in rounds {
+                outcome.add(Rate::default(), vec![Some(Duration::from_micros(*us)); 3]);
+            }
+            outcome
+        };
+        // Of all answers together it would be 40 to 10.
+        assert_eq!(outcome(&[15, 60, 40]).time_in(&outcome(&[10, 40, 10])), 1.5);
     }
 
     #[test]

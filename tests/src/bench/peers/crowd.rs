@@ -48,6 +48,8 @@ struct Peer {
     digest: Digest,
     /// Which part of its list it told last.
     slice: usize,
+    /// What it said last, part by part.
+    said: BTreeMap<u8, Hello>,
     /// When the speaker listed it last, as one that hears the speaker too, and in whatever way.
     listed: Option<(Instant, bool)>,
 }
@@ -93,6 +95,7 @@ impl Crowd {
                     claimed,
                     digest,
                     slice: 0,
+                    said: BTreeMap::new(),
                     listed: None,
                 }
             })
@@ -135,7 +138,7 @@ impl Crowd {
             None => (peer.slice + 1) % slices,
         };
         let part = list.into_values().skip(slice * MOST_HEARD).take(MOST_HEARD).collect();
-        let hello = Hello {
+        let mut hello = Hello {
             interval: INTERVAL,
             misses: 3,
             state: State::Active,
@@ -147,10 +150,14 @@ impl Crowd {
             slice: slice as u8,
             slices: slices as u8,
             peers: part,
+            routine: false,
         };
         let to = asked.map_or(GROUP, |(_, mac, _)| mac);
         if asked.is_none() {
-            self.peers.get_mut(index)?.slice = slice;
+            let peer = self.peers.get_mut(index)?;
+            peer.slice = slice;
+            let said = peer.said.insert(hello.slice, hello.clone());
+            hello.routine = said.as_ref() == Some(&hello);
         }
         self.frame(index, to, Body::Hello(hello), now)
     }
@@ -244,6 +251,7 @@ mod tests {
             slice: 0,
             slices: 1,
             peers,
+            routine: false,
         }))
     }
 

@@ -188,7 +188,11 @@ fn run(name: &str, task: Task) -> Result<ExitCode, LabError> {
         Task::Exec { host, command } => return exec(&Lab::attach(name)?, &host, &command),
         Task::LoadImage { file } => block_on(up::load_image(&Lab::attach(name)?, &file))?,
         Task::Install => {
-            block_on(scene::install(&Lab::attach(name)?, &progress))?;
+            let lab = Lab::attach(name)?;
+            block_on(async {
+                scene::install(&lab, &progress).await?;
+                scene::heard(&lab).await
+            })?;
             progress.say(
                 "FerroLB is ready; next: kubectl apply -f config/samples/pool.yaml, with addresses of yours",
             );
