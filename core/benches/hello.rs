@@ -40,6 +40,7 @@ fn hello(peers: u64) -> Message {
         slice: 0,
         slices: 1,
         peers: (0..peers).map(|peer| Heard::new(StationId(peer), peer, true)).collect(),
+        routine: false,
     });
     Message { sender, body }
 }

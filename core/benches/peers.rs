@@ -59,6 +59,7 @@ fn hello(from: u16, peers: u16, at: Duration, key: &Key) -> Vec<u8> {
         slice: slice as u8,
         slices: slices as u8,
         peers: part.iter().map(|other| Heard::new(station(*other), 1000 + u64::from(*other), true)).collect(),
+        routine: false,
     });
     let sender = Sender {
         node: name(from),

@@ -274,6 +274,7 @@ fn hellos() -> Vec<Vec<u8>> {
         slice: 0,
         slices: 1,
         peers: peers.collect(),
+        routine: false,
     };
     let mut bodies = vec![Body::Hello(beat), Body::Ask { nonce: 1 }, Body::Want { of_epoch: 7 }];
     bodies.extend(Claims::whole(&claimed).into_iter().map(Body::Claims));

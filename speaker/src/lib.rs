@@ -165,7 +165,7 @@ fn config(args: &Args) -> Config {
 }
 
 /// Runs a future on a thread of its own that waits for the sockets itself: a frame wakes one thread and not two, and
-/// nothing else ever runs there. The result tells when it ended.
+/// nothing else ever runs there; and it runs before what others do at length. The result tells when it ended.
 fn apart<F: Future<Output = ()>>(
     name: &str,
     body: impl FnOnce() -> F + Send + 'static,
@@ -175,6 +175,9 @@ fn apart<F: Future<Output = ()>>(
     let runtime = runtime.map_err(SpeakerError::Thread)?;
     let thread = std::thread::Builder::new().name(name.to_owned());
     let spawned = thread.spawn(move || {
+        if let Err(error) = socket::run_promptly() {
+            tracing::debug!(%error, "the kernel does not let this thread ask to run promptly");
+        }
         runtime.block_on(body());
         // Whoever waited may be gone.
         let _ = done.send(());

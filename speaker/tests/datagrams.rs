@@ -286,6 +286,7 @@ fn a_socket_for_datagrams_hears_one_link_alone() {
     let ours: File = this_namespace();
     let (plugged, cable) = std::sync::mpsc::channel();
     let (finish, finished) = std::sync::mpsc::channel::<()>();
+    let (opened_here, opened) = std::sync::mpsc::channel::<()>();
     let other = std::thread::spawn(move || {
         enter_namespace().unwrap();
         on_this_thread(async {
@@ -293,6 +294,8 @@ fn a_socket_for_datagrams_hears_one_link_alone() {
             let lan = plug(&handle, &ours).await;
             ready(&handle, lan, Family::V4.of(2)).await;
             plugged.send(()).unwrap();
+            // What comes before nobody would keep.
+            opened.recv_timeout(PATIENCE).unwrap();
             let sender = UdpSocket::bind((Family::V4.of(2).0, 0)).unwrap();
             for payload in [&b"GET / HTTP/1.1"[..], b"FLB\x02 other", b"FLB\x01 hello", b"FLB\x01 last"] {
                 while sender.send_to(payload, (Family::V4.of(1).0, PORT)).is_err() {
@@ -334,6 +337,7 @@ fn a_socket_for_datagrams_hears_one_link_alone() {
         let own = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         own.send_to(b"FLB\x01 own", (Ipv4Addr::LOCALHOST, PORT)).unwrap();
         cable.recv_timeout(PATIENCE).unwrap();
+        opened_here.send(()).unwrap();
 
         let mut buffer = [0; 64];
         let mut receive = async || {

@@ -88,6 +88,7 @@ impl Desk {
             slice: 0,
             slices: 1,
             peers: of.iter().map(|n| Heard::new(id(*n), 1, true)).collect(),
+            routine: false,
         };
         let sender = Sender {
             node: format!("node{n}"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::outline::Outline;
 
 use super::peer::{Parts, Past};
-use super::{Peer, Peers, Timing};
+use super::{ASKS, Peer, Peers, Timing};
 
 impl Peers {
     /// Left out: numbers of messages, which only tell replays and late ones from others; and the times of two clocks, which
@@ -75,6 +75,7 @@ impl Peer {
             hears,
             fades: _,
             asked,
+            asked_at,
             kernel,
             kernel_asked,
             away,
@@ -99,6 +100,9 @@ impl Peer {
         }
         out.put(*kernel >= *heard + timing.doubt(*interval));
         out.since(*kernel, timing.silence(timing.interval));
+        if *asked > 0 {
+            out.since(*asked_at, *interval / ASKS);
+        }
         out.since(*kernel_asked, timing.interval);
         out.put(away.is_some());
         out.since_any(*away, limit);

@@ -9,8 +9,8 @@ use crate::hello_key::KeyId;
 use crate::wire::Mac;
 use crate::wire::hello::{Claim, Digest, Hello, State, StationId};
 
-use super::Timing;
 use super::ways::Ways;
+use super::{ASKS, Timing};
 
 /// How many sessions of a station that are over are remembered, so that their frames never count again.
 const RETIRED: usize = 64;
@@ -58,6 +58,8 @@ pub struct Peer {
     pub(super) fades: Option<Duration>,
     /// How often it was asked whether it is there, since it was heard last.
     pub(super) asked: u32,
+    /// When the first time was, if it was asked.
+    pub(super) asked_at: Duration,
     /// When its node's kernel was last known to live.
     pub(super) kernel: Duration,
     /// When the kernel was asked last.
@@ -121,6 +123,7 @@ impl Peer {
             hears: BTreeMap::new(),
             fades: None,
             asked: 0,
+            asked_at: Duration::ZERO,
             kernel: Duration::ZERO,
             kernel_asked: Duration::ZERO,
             away: None,
@@ -168,6 +171,14 @@ impl Peer {
         self.greeted > since && self.known == self.told
     }
 
+    /// Whether it is silent, in the order of the lines below: it was not heard for so long; and it had time to answer when it
+    /// was asked, unless it said itself that it would be away. Whoever did not run for a moment asks late, and must not
+    /// take what it did not read for silence.
+    pub(super) fn is_silent(&self, timing: Timing, now: Duration) -> bool {
+        self.heard + timing.silence(self.interval) <= now
+            && (self.away.is_some() || self.asked > 0 && self.asked_at + self.interval / ASKS <= now)
+    }
+
     /// What an election reads of it beside its standing, and beside what never changes.
     pub(super) fn stands_as(&self) -> (Mac, bool, bool) {
         (self.mac, self.has_ipv6(), self.stale)
@@ -178,10 +189,17 @@ impl Peer {
         self.addresses.iter().any(IpAddr::is_ipv6)
     }
 
-    /// Takes a hello's content.
-    pub(super) fn hear(&mut self, hello: &Hello, lists_me: bool, timing: Timing, now: Duration) {
+    /// Takes the content of a hello that came at `at`.
+    pub(super) fn hear(
+        &mut self,
+        hello: &Hello,
+        lists_me: bool,
+        timing: Timing,
+        at: Duration,
+        now: Duration,
+    ) {
         self.interval = hello.interval;
-        self.greeted = now;
+        self.greeted = self.greeted.max(at);
         (self.unfit, self.stale) = (hello.flags.unfit, hello.flags.stale);
         self.state = hello.state;
         self.addresses.clone_from(&hello.addresses);
@@ -197,9 +215,9 @@ impl Peer {
         }
         let valid = timing.silence(self.interval * u32::from(hello.slices));
         if lists_me {
-            self.listed = now + valid;
+            self.listed = self.listed.max(at + valid);
         }
-        let until = now + self.interval * u32::from(hello.slices) + self.interval / 5;
+        let until = at + self.interval * u32::from(hello.slices) + self.interval / 5;
         self.hears.retain(|_, (until, _)| *until > now);
         for heard in &hello.peers {
             self.hears.insert(heard.station, (until, heard.mutual));

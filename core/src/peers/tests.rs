@@ -5,8 +5,7 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::hello::Voice;
-use crate::wire::hello::{Flags, Hello, Sender};
+use crate::wire::hello::{Claims, Digest, Flags, Hello, Sender, State, Voice};
 
 const K: Timing = Timing { interval: Duration::from_millis(100), misses: 3 };
 const LIMIT: Duration = Duration::from_secs(60);
@@ -62,6 +61,7 @@ fn hello(node: &str, heard: &[(StationId, u64)]) -> Hello {
         slice: 0,
         slices: 1,
         peers: heard.iter().map(|(station, epoch)| Heard::new(*station, *epoch, true)).collect(),
+        routine: false,
     }
 }
 
@@ -549,5 +549,27 @@ proptest! {
         prop_assert_eq!(known, claims);
         let digests = peers.get(station("a")).map(|peer| peer.known == peer.told);
         prop_assert_eq!(digests, Some(true));
+    }
+}
+
+/// It did not run, and what came meanwhile lies in its sockets: the questions go out first, and there is time for answers.
+#[test]
+fn whoever_looks_late_asks_before_it_believes_a_silence() {
+    for answers in [false, true] {
+        let mut peers = peers();
+        owner(&mut peers, "a", ms(0));
+        peers.take_events();
+        peers.tick(ms(310));
+        let asks = peers.take_events();
+        assert!(asks.iter().any(|event| matches!(event, Event::Send(_, _, Question::Kernel(_)))), "{asks:?}");
+        assert_eq!(standing(&peers, "a"), Some(Standing::Fit));
+        assert!(peers.deadline().is_some_and(|at| at > ms(310) && at <= ms(344)), "{:?}", peers.deadline());
+        if answers {
+            let peer = peers.get(station("a")).unwrap();
+            let (mac, address) = (peer.mac, peer.addresses[0]);
+            peers.kernel(mac, address, ms(311));
+        }
+        wait(&mut peers, ms(344));
+        assert_eq!(standing(&peers, "a"), answers.then_some(Standing::Away));
     }
 }

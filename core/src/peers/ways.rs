@@ -51,10 +51,10 @@ impl Ways {
     }
 
     /// Something came from it.
-    pub(super) fn hear(&mut self, by: Transport, now: Duration) {
+    pub(super) fn hear(&mut self, by: Transport, at: Duration) {
         match by {
-            Transport::Ethernet => self.ethernet = Some(now),
-            Transport::Udp => self.udp = Some(now),
+            Transport::Ethernet => self.ethernet = self.ethernet.max(Some(at)),
+            Transport::Udp => self.udp = self.udp.max(Some(at)),
         }
     }
 

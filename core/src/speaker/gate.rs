@@ -145,6 +145,7 @@ mod tests {
             slice: 0,
             slices: 1,
             peers: vec![Heard::new(StationId::of("ours", "lan"), 1, true)],
+            routine: false,
         });
         frame(GROUP, THEIRS, &payload(&Message { sender, body }, &Key::new([key; 32])).unwrap())
     }

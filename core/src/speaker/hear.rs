@@ -10,6 +10,10 @@ use crate::wire::{Mac, is_hello, ndp};
 
 use super::{Speaker, Transports};
 
+/// So many routine hellos may wait on a link. The socket holds 90 of the longest or more by default (`net.core.rmem_default`, 208
+/// KiB, of which a frame takes 2,304 bytes at most).
+const WAITING: u32 = 50;
+
 impl Speaker {
     /// Takes a frame received on `link`; `Ok` with what to send back, at once, on the same link, if anything.
     ///
@@ -34,20 +38,7 @@ impl Speaker {
             return Err(Ignored::OutOfDate);
         }
         if is_hello(frame) {
-            let segment = self.links.get_mut(&link).ok_or(Ignored::UnknownLink)?;
-            let source = frame.get(6..12).and_then(|bytes| bytes.try_into().ok()).map(Mac);
-            if !segment.admits(source, now) {
-                return Err(Ignored::TooManyForged);
-            }
-            let received = parse_frame(frame, &self.keys).map_err(|why| {
-                segment.refused(source, why);
-                Ignored::RefusedHello(why)
-            })?;
-            if received.destination != GROUP && received.destination != segment.link.mac {
-                return Err(Ignored::NotForUs);
-            }
-            self.hear(link, &received.message, Transport::Ethernet, now);
-            return Ok(None);
+            return self.hear_frame(link, frame, now, now).map(|()| None);
         }
         let frame = Frame::parse(frame)?;
         self.hear_kernel(link, &frame, now);
@@ -57,6 +48,68 @@ impl Speaker {
         let answer = self.announcer.answer(link, &frame);
         self.hear_others(link, &frame, answer.is_ok(), now);
         answer.map(Some)
+    }
+
+    /// Takes the frame of a [routine](crate::wire::hello::Hello::routine) hello that came in at `received` and waited since.
+    ///
+    /// Steps, in the order of the lines below:
+    /// 1. after a pause, what waits is out of date;
+    /// 2. so is what waited until its sender could be silent;
+    /// 3. it is heard as of the time at which it came.
+    ///
+    /// # Errors
+    /// [`Ignored`] says why nothing came of it.
+    pub fn handle_waiting(
+        &mut self,
+        link: LinkIndex,
+        frame: &[u8],
+        received: Duration,
+        now: Duration,
+    ) -> Result<(), Ignored> {
+        self.look_for_pause(now);
+        if self.pause.as_ref().is_some_and(|pause| !pause.drained || received < pause.since) {
+            return Err(Ignored::OutOfDate);
+        }
+        if received + self.config.timing.silence(self.config.timing.interval) <= now {
+            return Err(Ignored::OutOfDate);
+        }
+        self.hear_frame(link, frame, received.min(now), now)
+    }
+
+    /// How long routine hellos may wait at most, where that is less than until the next deadline: in a pause they are waited
+    /// for, and what is heard of many must not fill a socket.
+    pub fn patience(&self) -> Option<Duration> {
+        let interval = self.config.timing.interval;
+        if self.pause.is_some() {
+            return Some(interval / 10);
+        }
+        let peers = self.links.values().map(|segment| segment.peers.iter().count()).max()?;
+        let peers = u32::try_from(peers).unwrap_or(u32::MAX);
+        (peers > WAITING).then(|| interval * WAITING / peers)
+    }
+
+    /// Takes the frame of a hello, which came at `received`.
+    fn hear_frame(
+        &mut self,
+        link: LinkIndex,
+        frame: &[u8],
+        received: Duration,
+        now: Duration,
+    ) -> Result<(), Ignored> {
+        let segment = self.links.get_mut(&link).ok_or(Ignored::UnknownLink)?;
+        let source = frame.get(6..12).and_then(|bytes| bytes.try_into().ok()).map(Mac);
+        if !segment.admits(source, now) {
+            return Err(Ignored::TooManyForged);
+        }
+        let read = parse_frame(frame, &self.keys).map_err(|why| {
+            segment.refused(source, why);
+            Ignored::RefusedHello(why)
+        })?;
+        if read.destination != GROUP && read.destination != segment.link.mac {
+            return Err(Ignored::NotForUs);
+        }
+        self.hear(link, &read.message, Transport::Ethernet, received, now);
+        Ok(())
     }
 
     /// Takes a datagram that came from the address `from` and arrived on `link`.
@@ -93,14 +146,14 @@ impl Speaker {
             segment.refused_from(from, why);
             Ignored::RefusedHello(why)
         })?;
-        self.hear(link, &message, Transport::Udp, now);
+        self.hear(link, &message, Transport::Udp, now, now);
         Ok(())
     }
 
-    /// Takes what another speaker says, and does what follows.
-    fn hear(&mut self, link: LinkIndex, message: &Message, by: Transport, now: Duration) {
+    /// Takes what another speaker said at `received`, and does what follows.
+    fn hear(&mut self, link: LinkIndex, message: &Message, by: Transport, received: Duration, now: Duration) {
         let Some(segment) = self.links.get_mut(&link) else { return };
-        segment.peers.hear(message, by, now);
+        segment.peers.hear_late(message, by, received, now);
         if message.body == (Body::Want { of_epoch: self.config.epoch }) {
             self.tell_claims(link, now);
         }

@@ -67,7 +67,10 @@ impl Speaker {
             To::All => None,
             To::One(station, _) => Some(station),
         };
-        let hello = self.hello(link, station, answers, now)?;
+        let mut hello = self.hello(link, station, answers, now)?;
+        if to == To::All {
+            hello.routine = self.links.get_mut(&link)?.said.repeats(&hello);
+        }
         self.send(link, to, Body::Hello(hello), Sent::Hello, now)
     }
 
@@ -101,6 +104,7 @@ impl Speaker {
             slice,
             slices,
             peers,
+            routine: false,
         })
     }
 
@@ -210,6 +214,27 @@ impl Speaker {
         };
         // Names that do not fit were refused when the node and the link got them.
         hello::payload(&Message { sender, body }, key).ok().map(Arc::from)
+    }
+}
+
+/// What was said to all on a link last, slice by slice.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said(Vec<Option<Hello>>);
+
+impl Said {
+    /// Whether this hello says what was said before, so that it can wait to be read; what it says is noted. Of a speaker
+    /// that begins or ends none can: it says so a few times only.
+    fn repeats(&mut self, hello: &Hello) -> bool {
+        let slices = usize::from(hello.slices);
+        if self.0.len() != slices {
+            self.0 = vec![None; slices];
+        }
+        let Some(said) = self.0.get_mut(usize::from(hello.slice)) else { return false };
+        let same = said.as_ref() == Some(hello);
+        if !same {
+            *said = Some(hello.clone());
+        }
+        same && hello.state == State::Active
     }
 }
 

@@ -8,6 +8,7 @@ use crate::ownership::{Ownership, Station};
 use crate::peers::Peers;
 
 use super::datagrams::Tries;
+use super::hello::Said;
 use super::{Effect, Segment, Speaker};
 
 impl Speaker {
@@ -76,6 +77,7 @@ impl Speaker {
                 claiming,
                 by_api: Duration::ZERO,
                 told: None,
+                said: Said::default(),
                 proxies: Duration::ZERO,
                 gate: Default::default(),
                 tries: Tries::new(now),

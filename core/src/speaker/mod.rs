@@ -17,6 +17,8 @@
 //! and listens until each peer was heard.
 
 mod datagrams;
+mod effect;
+mod follow;
 mod gate;
 mod hear;
 mod hello;
@@ -30,17 +32,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::announce::{self, Announcer, Link, LinkIndex, Speak};
+use crate::announce::{self, Announcer, Link, LinkIndex};
 use crate::askers::{Askers, LATELY};
 use crate::conflict::Conflicts;
 use crate::election::{Change, Contest, NodeId, Roster};
 use crate::hello_key::Keys;
-use crate::ownership::{Act, Contests, Known, Ownership};
-use crate::peers::{Event, Peers, Standing, Timing, Transport, Urgency};
+use crate::ownership::{Contests, Ownership};
+use crate::peers::{Peers, Timing, sequence_at};
 use crate::wire::Mac;
 
 use datagrams::Tries;
-use hello::To;
+pub use effect::{Effect, Sent};
 use life::{Life, Pause};
 
 /// What a speaker is told once.
@@ -74,91 +76,6 @@ pub enum Transports {
     Udp,
 }
 
-/// Something to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Send a frame on a link.
-    Send {
-        /// The link.
-        link: LinkIndex,
-        /// The whole Ethernet frame.
-        frame: Vec<u8>,
-        /// What it is.
-        what: Sent,
-    },
-    /// Send a datagram from a link to a node on it, in one hop.
-    Datagram {
-        /// The link.
-        link: LinkIndex,
-        /// The node's address there.
-        to: IpAddr,
-        /// The payload.
-        payload: Arc<[u8]>,
-        /// What it is.
-        what: Sent,
-    },
-    /// A peer is heard by another way than before; at first it is taken to be Ethernet.
-    Transport {
-        /// The link.
-        link: LinkIndex,
-        /// The peer's node.
-        node: Arc<str>,
-        /// The name of its link there.
-        interface: Box<str>,
-        /// The way.
-        by: Transport,
-    },
-    /// Listen to a solicited-node group; harmless where that is done already.
-    Join(LinkIndex, std::net::Ipv6Addr),
-    /// No longer listen to it.
-    Leave(LinkIndex, std::net::Ipv6Addr),
-    /// The links on which `address` is answered for as our own have changed.
-    Announcing {
-        /// The address.
-        address: IpAddr,
-        /// All its links now.
-        links: BTreeSet<LinkIndex>,
-    },
-    /// Another host has an address of ours on a link; or none has it any more, or it is not ours any more, or the link
-    /// is gone.
-    Conflict {
-        /// The link.
-        link: LinkIndex,
-        /// The address.
-        address: IpAddr,
-        /// The other host.
-        mac: Option<Mac>,
-    },
-    /// Throw away all frames that have been received and not handled.
-    Drain,
-    /// Find out whether what is known from the API server is what it says now, and tell by [`Speaker::set_stale`].
-    CheckView,
-    /// Ask a node's service proxy whether it is healthy (`/healthz`), and tell by [`Speaker::proxy_failed`] if it is not.
-    AskProxy {
-        /// The node.
-        node: Arc<str>,
-        /// One of its addresses.
-        address: IpAddr,
-    },
-}
-
-/// What a frame is sent for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// To announce an address.
-    Announcement(IpAddr),
-    /// A hello, or an answer by one.
-    Hello,
-    /// A question to a peer or to its kernel.
-    Question,
-    /// What we claim.
-    Claims,
-    /// To find out whether somebody else has an address.
-    Probe,
-    /// To a client: an address moved, has it learned that?
-    Confirmation,
-}
-
 /// One link, and who is there.
 #[derive(Clone, Debug)]
 struct Segment {
@@ -173,6 +90,8 @@ struct Segment {
     by_api: Duration,
     /// When all claims were told last.
     told: Option<Duration>,
+    /// The last hellos to all.
+    said: hello::Said,
     /// When the proxies of nodes that we stand in for were asked last.
     proxies: Duration,
     /// How many forged hellos came lately.
@@ -270,6 +189,8 @@ impl Speaker {
         let first = self.keys.is_empty();
         self.keys = keys;
         self.hello_due = now;
+        // What waited may be answered before the first hello, which otherwise sees to that.
+        self.sequence = self.sequence.max(sequence_at(now));
         if first {
             // What others say could not be heard until now.
             let listening = now + self.config.timing.listening();
@@ -435,121 +356,6 @@ impl Speaker {
         let links = links.filter(|at| *at > self.looked);
         let pause = self.pause.as_ref().map(|pause| pause.until);
         links.chain(hello).chain(pause).chain(self.life.deadline()).min()
-    }
-
-    /// Calls `body` with a link's addresses and what settles them.
-    fn with(&mut self, link: LinkIndex, body: impl FnOnce(&mut Ownership, Known<'_>)) {
-        let Speaker { links, contests, roster, .. } = self;
-        let Some(Segment { own, peers, .. }) = links.get_mut(&link) else { return };
-        body(own, Known { contests, roster, peers });
-    }
-
-    /// Does what follows from what the peers of a link said, or did not say.
-    fn follow(&mut self, link: LinkIndex, now: Duration) {
-        loop {
-            let Some(segment) = self.links.get_mut(&link) else { return };
-            let events = segment.peers.take_events();
-            if events.is_empty() {
-                break;
-            }
-            for event in events {
-                match event {
-                    Event::Standing => {}
-                    Event::Claimed(station, claims) => {
-                        self.with(link, |own, _| own.claimed(station, &claims));
-                    }
-                    Event::Replaced(station, claims) => {
-                        self.with(link, |own, _| own.replaced(station, &claims));
-                    }
-                    Event::Send(station, mac, question) => self.ask(link, (station, mac), question, now),
-                    Event::Hello(Urgency::All) => self.hasten(now),
-                    Event::Hello(Urgency::Stranger(addresses)) => self.greet(link, &addresses, now),
-                    Event::Hello(Urgency::One(station, mac, nonce)) => {
-                        self.hello_to(link, To::One(station, mac), Some(nonce), now);
-                    }
-                    Event::Transport(station, by) => self.tell_transport(link, station, by),
-                    Event::Frozen => self.begin_pause(now),
-                }
-            }
-        }
-        // Who stands how and who claims what are one piece of news.
-        self.stand(link, false, now);
-        self.with(link, |own, known| own.settle_touched(known, now));
-        self.act(link, now);
-    }
-
-    fn stand_all(&mut self, now: Duration) {
-        let links: Vec<LinkIndex> = self.links.keys().copied().collect();
-        for link in links {
-            self.stand(link, false, now);
-            self.act(link, now);
-        }
-    }
-
-    /// Takes who counts on a link, and how we stand there; `anew`: also where that is the same as before.
-    fn stand(&mut self, link: LinkIndex, anew: bool, now: Duration) {
-        let Some(segment) = self.links.get(&link) else { return };
-        let standing = self.standing(segment, now);
-        let by_api = segment.peers.is_unknown() || segment.by_api > now;
-        let stale = self.stale;
-        self.with(link, |own, known| {
-            if anew {
-                own.renumber();
-            }
-            own.stand(standing, stale, by_api, known, now);
-            if anew {
-                own.settle_all(known, now);
-            }
-        });
-    }
-
-    /// How we stand on a link, in the order of the lines below: ending, starting, unfit, fit.
-    fn standing(&self, segment: &Segment, now: Duration) -> Standing {
-        match self.life {
-            Life::Ending { away: true, .. } => Standing::Away,
-            Life::Ending { away: false, .. } => Standing::Leaving,
-            // Whoever began at the same moment says now that it is there.
-            Life::Running if !self.informed || segment.claiming > now => Standing::Starting,
-            Life::Running if self.unfit || segment.peers.is_unheard(now) => Standing::Unfit,
-            Life::Running => Standing::Fit,
-        }
-    }
-
-    /// Hands on what a link's addresses ask for.
-    fn act(&mut self, link: LinkIndex, now: Duration) {
-        let Some(segment) = self.links.get_mut(&link) else { return };
-        if segment.peers.ever() && !self.heard_on.contains(&segment.link.name) {
-            self.heard_on.insert(segment.link.name.clone());
-        }
-        for act in segment.own.take_acts() {
-            match act {
-                Act::Own { address, new } => self.begin(link, address, new, now),
-                Act::StandIn { address, mac } => {
-                    self.announcer.desire(link, address, Some(Speak::For(mac)), now);
-                }
-                Act::Again(address) => self.announcer.announce(link, address, now),
-                Act::Stop(address) => self.stop(link, address, now),
-                Act::StandBy(address) => self.announcer.stand_by(link, address, true),
-                Act::StandDown(address) => self.announcer.stand_by(link, address, false),
-            }
-        }
-    }
-
-    /// Of a node that is stood in for, the proxy is asked each second.
-    fn ask_proxies(&mut self, link: LinkIndex, now: Duration) {
-        let Some(segment) = self.links.get_mut(&link) else { return };
-        let absent: BTreeSet<Mac> = segment.own.absent();
-        if absent.is_empty() || segment.proxies + PROXIES > now {
-            return;
-        }
-        segment.proxies = now;
-        let peers = segment.peers.iter().filter(|(_, peer)| absent.contains(&peer.mac));
-        for (_, peer) in peers {
-            let address = peer.addresses.first();
-            self.queue.extend(
-                address.map(|address| Effect::AskProxy { node: peer.node.clone(), address: *address }),
-            );
-        }
     }
 
     /// Whether others are to take it from the API ([`Node::keyless`](crate::election::Node::keyless)) that this speaker goes by the

@@ -12,7 +12,8 @@ impl Speaker {
     /// as all messages come in their order and once, and no clock stands still. Effects are to be taken first.
     ///
     /// Left out beside what [`crate::peers`] and [`crate::ownership`] say: what is announced and when, who asked, what
-    /// foreign hosts do, how many hellos were forged lately, and when the proxies of absent nodes were asked. None of these has a say in who owns an address.
+    /// foreign hosts do, how many hellos were forged lately, when the proxies of absent nodes were asked, and whether our next hello says
+    /// anything new (here each is read at once). None of these has a say in who owns an address.
     /// By which ways peers hear each other is left out too, so this is for speakers without datagrams
     /// ([`Transports::Ethernet`](super::Transports)).
     pub fn outline<H: Hasher>(&self, out: &mut Outline<'_, H>) {
@@ -68,6 +69,7 @@ impl Speaker {
                 claiming,
                 by_api,
                 told,
+                said: _,
                 proxies: _,
                 tries: _,
                 gate: _,

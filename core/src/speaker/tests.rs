@@ -205,6 +205,7 @@ fn datagram(sequence: u64) -> Vec<u8> {
         slice: 0,
         slices: 1,
         peers: vec![Heard::new(StationId::of("ours", "lan"), 1, true)],
+        routine: false,
     });
     payload(&Message { sender, body }, &crate::hello_key::Key::new([7; 32])).unwrap()
 }
@@ -220,6 +221,86 @@ fn with_network(transports: Transports) -> Speaker {
     }
     speaker.handle_links(links, ms(0));
     speaker
+}
+
+/// The same in a frame, said at `at`.
+fn frame(at: Duration) -> Vec<u8> {
+    use crate::wire::hello::{GROUP, frame};
+    frame(GROUP, CLIENT, &datagram(sequence_at(at) + 1))
+}
+
+#[test]
+fn a_hello_that_waited_counts_from_when_it_came() {
+    let mut speaker = with_network(Transports::Ethernet);
+    sent(&mut speaker, ms(0), ms(10));
+    assert_eq!(speaker.handle_frame(LAN, &frame(ms(10)), ms(10)), Ok(None));
+    for (came, read) in [(110, 190), (210, 290)] {
+        sent(&mut speaker, ms(10), ms(read));
+        assert_eq!(speaker.handle_waiting(LAN, &frame(ms(came)), ms(came), ms(read)), Ok(()));
+    }
+    // In doubt two intervals after it came.
+    let asked = |frames: Vec<(Duration, Sent)>| {
+        frames.into_iter().find(|(_, what)| *what == Sent::Question).map(|(at, _)| at)
+    };
+    assert_eq!(asked(sent(&mut speaker, ms(290), ms(450))), Some(ms(410)));
+}
+
+#[test]
+fn a_hello_that_waited_for_too_long_or_through_a_pause_is_out_of_date() {
+    use crate::announce::Ignored;
+    let mut speaker = with_network(Transports::Ethernet);
+    sent(&mut speaker, ms(0), ms(10));
+    assert_eq!(speaker.patience(), None);
+    assert_eq!(speaker.handle_frame(LAN, &frame(ms(10)), ms(10)), Ok(None));
+    sent(&mut speaker, ms(10), ms(430));
+    let mut wait = |came: u64, read: u64| {
+        let outcome = speaker.handle_waiting(LAN, &frame(ms(came)), ms(came), ms(read));
+        (outcome, speaker.patience())
+    };
+    assert_eq!(wait(100, 430).0, Err(Ignored::OutOfDate), "its sender may be silent since");
+    assert_eq!(wait(430, 430).0, Ok(()));
+    // Stopped, and on again: what waited is not read, and what comes is looked for soon.
+    assert_eq!(wait(1990, 2000), (Err(Ignored::OutOfDate), Some(ms(10))));
+    assert_eq!(speaker.next_effect(ms(2000)), Some(Effect::Drain));
+    let mut wait = |came: u64, read: u64| speaker.handle_waiting(LAN, &frame(ms(came)), ms(came), ms(read));
+    assert_eq!(wait(1995, 2001), Err(Ignored::OutOfDate));
+    assert_eq!(wait(2001, 2001), Ok(()));
+    assert_eq!(speaker.patience(), None, "all were heard");
+}
+
+/// Nobody is woken by what it knows.
+#[test]
+fn a_hello_is_routine_if_it_says_what_the_last_one_said() {
+    use crate::wire::hello::{Body, State, parse_frame};
+    let mut speaker = with_network(Transports::Ethernet);
+    speaker.handle_news(roster(), &[], ms(0));
+    let said = |speaker: &mut Speaker, from: u64, until: u64| -> Vec<(State, bool)> {
+        let (mut said, mut now) = (Vec::new(), ms(from));
+        while now < ms(until) {
+            while let Some(effect) = speaker.next_effect(now) {
+                if let Effect::Send { frame, what: Sent::Hello, .. } = effect {
+                    let message = parse_frame(&frame, &speaker.keys).unwrap().message;
+                    let Body::Hello(hello) = message.body else { panic!("{message:?}") };
+                    said.push((hello.state, hello.routine));
+                }
+            }
+            now = speaker.next_deadline().unwrap().max(now).min(ms(until));
+        }
+        said
+    };
+    let starting = (State::Starting, false);
+    let [new, routine] = [(State::Active, false), (State::Active, true)];
+    // Also who listens says so only a few times.
+    assert_eq!(said(&mut speaker, 0, 650), [starting, starting, starting, new, routine, routine, routine]);
+    // A peer is heard: the list is another one, for all, and its answer is for it alone.
+    assert_eq!(speaker.handle_frame(LAN, &frame(ms(650)), ms(650)), Ok(None));
+    assert_eq!(said(&mut speaker, 650, 800), [new, routine]);
+    speaker.set_unfit(true, ms(810));
+    assert_eq!(speaker.handle_frame(LAN, &frame(ms(810)), ms(810)), Ok(None));
+    assert_eq!(said(&mut speaker, 810, 950), [new, routine]);
+    speaker.end(true, ms(950));
+    let last = said(&mut speaker, 950, 1050);
+    assert!(last.len() > 2 && last.iter().all(|said| *said == (State::Away, false)), "{last:?}");
 }
 
 #[test]

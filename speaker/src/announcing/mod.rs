@@ -1,7 +1,7 @@
 //! The loop that owns the speaker's machine, the sockets and the timer.
 //!
-//! One task does all of it, so nothing is locked and the order of things is fixed. Each turn does what is
-//! due, at most `DUE` steps; opens the sockets whose time has come to be tried again; then takes one input, the first of:
+//! One task does all of it, so nothing is locked and the order of things is fixed. Each turn reads the hellos that wait, if anything
+//! is due; does what is due, at most `DUE` steps; opens the sockets whose time has come to be tried again; then takes one input, the first of:
 //! 1. the end (SIGTERM): it is told to the other speakers, and what is ours is answered for until another one does;
 //! 2. news: addresses that are ours or no longer, other links, keys, the health of this node and of others. What is lost
 //!    falls silent before any other frame is heard or sent, also before one that came earlier and waits;
@@ -23,6 +23,7 @@ use ferrolb_core::announce::{Link, LinkIndex};
 use ferrolb_core::hello_key::Keys;
 use ferrolb_core::peers::Transport;
 use ferrolb_core::speaker::{Config, Effect, Sent, Speaker, Transports};
+use ferrolb_core::wire::is_hello;
 use ferrolb_runtime::Token;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,9 @@ use ports::{Ports, is_passing};
 
 /// How many frames are taken from one link before anything else is looked at.
 const BURST: usize = 64;
+
+/// How many hellos that waited are read from one link at a time: more than its socket holds.
+const WAITING: usize = 512;
 
 /// How many frames are sent, or groups joined, before anything else is looked at.
 const DUE: usize = 128;
@@ -131,6 +135,7 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
         known: false,
         elected: false,
         complete: false,
+        read: Duration::ZERO,
     };
     // What was sent before this task began to listen is news too.
     links.mark_changed();
@@ -138,6 +143,7 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
     unfit.mark_changed();
     let mut ending = false;
     loop {
+        announcing.read_waiting(clock);
         let more = announcing.act(clock);
         announcing.retry(clock());
         announcing.tell_complete(more);
@@ -208,6 +214,8 @@ struct Announcing<D: Datalink> {
     known: bool,
     /// Whether it was told that all there was at the start is announced.
     complete: bool,
+    /// When the hellos that wait were read last.
+    read: Duration,
 }
 
 impl<D: Datalink> Announcing<D> {
@@ -372,8 +380,23 @@ impl<D: Datalink> Announcing<D> {
 
     /// How long until something is due; `None` for ever.
     fn wait(&self, now: Duration) -> Option<Duration> {
-        let deadline = self.speaker.next_deadline().into_iter().chain(self.ports.retry()).min()?;
+        let reading = self.speaker.patience().map(|patience| self.read + patience);
+        let deadline =
+            self.speaker.next_deadline().into_iter().chain(self.ports.retry()).chain(reading).min()?;
         Some(deadline.saturating_sub(now))
+    }
+
+    /// Where something is due: what waits is heard first. A silence that is over must not be acted on.
+    fn read_waiting(&mut self, clock: fn() -> Duration) {
+        let now = clock();
+        if self.wait(now).is_none_or(|wait| !wait.is_zero()) {
+            return;
+        }
+        self.read = now;
+        let Announcing { ports, speaker, metrics, .. } = self;
+        let read = |(link, port)| Some((link, read_waiting(speaker, metrics, (link, port), clock).err()?));
+        let lost: Vec<(LinkIndex, io::Error)> = ports.iter().filter_map(read).collect();
+        lost.into_iter().for_each(|(link, error)| self.handle_received(link, Err(error), now));
     }
 
     /// Waits for frames and datagrams, and answers frames: those that are there on one link, up to a burst of each.
@@ -406,6 +429,12 @@ impl<D: Datalink> Announcing<D> {
                         Poll::Pending => break,
                     };
                     handled += 1;
+                    // What its sender said before comes first: messages count in their order.
+                    if is_hello(&buffer[..length])
+                        && let Err(error) = read_waiting(speaker, metrics, (link, port), clock)
+                    {
+                        return Poll::Ready((link, Err(Lost::Frames(error))));
+                    }
                     match speaker.handle_frame(link, &buffer[..length], clock()) {
                         Ok(None) => {}
                         Ok(Some(answer)) => {
@@ -469,6 +498,26 @@ impl<D: Datalink> Announcing<D> {
     fn name(&self, link: LinkIndex) -> &str {
         self.links.get(&link).map_or("?", |link| link.name.as_str())
     }
+}
+
+/// Hears the hellos that wait on a link; at most `WAITING`, so that a flood of forged ones does not keep it here.
+fn read_waiting<P: Port>(
+    speaker: &mut Speaker,
+    metrics: &Metrics,
+    (link, port): (LinkIndex, &P),
+    clock: fn() -> Duration,
+) -> io::Result<()> {
+    let mut buffer = [0; HELLO_FRAME];
+    for _ in 0..WAITING {
+        let Some((length, age)) = port.read_waiting(&mut buffer)? else { break };
+        let now = clock();
+        let received = now.saturating_sub(age);
+        if let Err(reason) = speaker.handle_waiting(link, &buffer[..length], received, now) {
+            tracing::trace!(%link, %reason, "frame ignored");
+            metrics.ignored(reason);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

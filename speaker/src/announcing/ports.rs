@@ -189,6 +189,11 @@ impl<D: Datalink> Ports<D> {
         !self.failed.is_empty()
     }
 
+    /// All sockets.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (LinkIndex, &D::Port)> {
+        self.open.iter().map(|(index, (_, port))| (*index, port))
+    }
+
     /// All sockets, beginning with the one after the last that was heard.
     pub(super) fn in_turn(&self) -> impl Iterator<Item = (LinkIndex, &D::Port)> {
         let after = |index: &LinkIndex| self.last.is_some_and(|last| *index > last);

@@ -1,6 +1,7 @@
 //! The loop with made-up links and a clock that moves by itself when nothing else does.
 
 mod conflicts;
+mod waiting;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -36,6 +37,8 @@ struct Network(Rc<RefCell<State>>);
 #[derive(Default)]
 struct State {
     incoming: BTreeMap<LinkIndex, VecDeque<io::Result<Vec<u8>>>>,
+    /// What wakes nobody, and when it came.
+    waiting: BTreeMap<LinkIndex, VecDeque<(Duration, Vec<u8>)>>,
     waker: Option<Waker>,
     sent: Vec<(Duration, LinkIndex, Vec<u8>)>,
     opened: Vec<LinkIndex>,
@@ -89,6 +92,14 @@ impl Port for FakePort {
         }
     }
 
+    fn read_waiting(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Duration)>> {
+        let mut state = self.0.0.borrow_mut();
+        Ok(state.waiting.entry(self.1).or_default().pop_front().map(|(came, frame)| {
+            buffer[..frame.len()].copy_from_slice(&frame);
+            (frame.len(), clock() - came)
+        }))
+    }
+
     fn send(&self, frame: &[u8]) -> io::Result<()> {
         let mut state = self.0.0.borrow_mut();
         if let Some(code) = state.send_error {
@@ -99,7 +110,9 @@ impl Port for FakePort {
     }
 
     fn drain(&self) {
-        self.0.0.borrow_mut().incoming.remove(&self.1);
+        let mut state = self.0.0.borrow_mut();
+        state.incoming.remove(&self.1);
+        state.waiting.remove(&self.1);
     }
 
     fn narrow(&mut self, cover: &Cover) -> io::Result<()> {
@@ -150,6 +163,7 @@ struct World {
     network: Network,
     news: mpsc::UnboundedSender<News>,
     links: watch::Sender<Links>,
+    keys: watch::Sender<Arc<Keys>>,
     readiness: Readiness,
     shutdown: CancellationToken,
     metrics: Metrics,
@@ -165,11 +179,13 @@ fn with_loop_that<F: Future<Output = ()>>(conflict_detection: bool, test: impl F
     let (news, coming) = mpsc::unbounded_channel();
     let (standings, told) = mpsc::unbounded_channel();
     let (links, links_in) = watch::channel(None);
+    let (keys, keys_in) = watch::channel(Arc::default());
     let world = Rc::new(World {
         told: RefCell::new(told),
         network: Network::default(),
         news,
         links,
+        keys,
         readiness: Readiness::default(),
         shutdown: CancellationToken::new(),
         metrics: Metrics::new("node-1"),
@@ -190,7 +206,7 @@ fn with_loop_that<F: Future<Output = ()>>(conflict_detection: bool, test: impl F
             conflict_detection,
             transports: Transports::Ethernet,
         },
-        keys: watch::channel(Arc::default()).1,
+        keys: keys_in,
         unfit: watch::channel(false).1,
         going: watch::channel(false).1,
         keyless: watch::channel(true).0,

@@ -11,11 +11,13 @@
 //! A flood for other addresses so costs some comparisons in the kernel and wakes nobody. Everything else about a
 //! frame is checked by the parsers in core.
 
+use ferrolb_core::wire::hello;
 use ipnet::{Ipv4Net, Ipv6Net};
 use libc::sock_filter;
 
 use super::{FRAME, HELLO_FRAME};
 
+const ETHERNET_HEADER: u32 = 14;
 const ETHERTYPE: u32 = 12;
 const ARP_OPERATION: u32 = 20;
 const ARP_SENDER: u32 = 28;
@@ -82,18 +84,31 @@ fn prologue(widest: u8, ethertype: i32) -> Vec<sock_filter> {
     program
 }
 
-/// The filter of the socket for hellos: all of that ethertype.
+/// The filter of the socket that wakes: all of the ethertype of hellos but what [`routine`] passes.
 pub fn hello() -> Vec<sock_filter> {
-    let mut program = prologue(libc::PACKET_MULTICAST, i32::from(ferrolb_core::wire::hello::ETHERTYPE));
-    program.push(give(HELLO_FRAME as u32));
+    hellos([give(0), give(HELLO_FRAME as u32)])
+}
+
+/// The filter of the socket for hellos that say nothing new, and wait to be read.
+pub fn routine() -> Vec<sock_filter> {
+    hellos([give(HELLO_FRAME as u32), give(0)])
+}
+
+/// What becomes of a frame with a routine hello, and of any other of that ethertype.
+fn hellos(becomes: [sock_filter; 2]) -> Vec<sock_filter> {
+    let mut program = prologue(libc::PACKET_MULTICAST, i32::from(hello::ETHERTYPE));
+    program.push(load(libc::BPF_H, ETHERNET_HEADER + hello::KIND_AT as u32));
+    program.push(mask(hello::ROUTINE_MASK.into()));
+    program.push(jump(libc::BPF_JEQ, hello::ROUTINE_HELLO.into(), 0, 1));
+    program.extend(becomes);
     program
 }
 
 /// The filter of the socket for datagrams, which sees them from their UDP header on: those that begin as a hello does, of the
 /// version that is read.
 pub fn datagram() -> Vec<sock_filter> {
-    let [a, b, c] = ferrolb_core::wire::hello::MAGIC;
-    let begin = u32::from_be_bytes([a, b, c, ferrolb_core::wire::hello::VERSION]);
+    let [a, b, c] = hello::MAGIC;
+    let begin = u32::from_be_bytes([a, b, c, hello::VERSION]);
     vec![load(libc::BPF_W, UDP_HEADER), jump(libc::BPF_JEQ, begin, 1, 0), give(0), give(u32::MAX)]
 }
 
@@ -288,6 +303,28 @@ mod tests {
         assert!(!passes(&arp(&[]), &asked, 0, 0) && !passes(&ndp(&[]), &six, 0, 0));
         let all = cover(&["0.0.0.0/0", "::/0"]);
         assert!(passes(&arp(&all.v4), &asked, 0, 0) && passes(&ndp(&all.v6), &six, 0, 0));
+    }
+
+    #[test]
+    fn a_hello_wakes_or_waits() {
+        let frame = |kind: u8, hints: u8| {
+            let mut frame = vec![0; 100];
+            frame[12..14].copy_from_slice(&hello::ETHERTYPE.to_be_bytes());
+            (frame[40], frame[41]) = (kind, hints);
+            frame
+        };
+        let both = |frame: &[u8]| [hello(), routine()].map(|program| passes(&program, frame, 2, 0));
+        // What an older or newer speaker says in the other bits makes no difference.
+        for (kind, hints, waits) in
+            [(1, 0, false), (1, 1, true), (1, 0xff, true), (1, 0xfe, false), (2, 1, false), (3, 1, false)]
+        {
+            assert_eq!(both(&frame(kind, hints)), [!waits, waits], "kind {kind}, hints {hints}");
+        }
+        let (mut foreign, routine_hello) = (frame(1, 1), frame(1, 1));
+        foreign[13] += 1;
+        assert_eq!(both(&foreign), [false, false]);
+        assert!(!passes(&routine(), &routine_hello, libc::PACKET_OUTGOING, 0));
+        assert!(!passes(&routine(), &routine_hello, libc::PACKET_MULTICAST, 7));
     }
 
     /// The kernel takes 4,096 instructions at most.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  Datalink::open ──► LinkSocket ─┬─ PacketSocket  hellos: ethertype 0x88b5, looked at first
+//!                                 ├─ WaitingSocket  hellos that say nothing new: read when something is due
 //!                                 ├─ PacketSocket  ARP: ethertype 0x0806
 //!                                 ├─ PacketSocket  NDP: ethertype 0x86dd, while any pool has IPv6 addresses
 //!                                 ├─ Groups        the solicited-node groups that were joined
@@ -18,11 +19,14 @@ mod datagram;
 pub mod filter;
 mod groups;
 mod packet;
+mod promptness;
+mod waiting;
 
 use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use ferrolb_core::announce::{Cover, LinkIndex};
 use ferrolb_core::wire::hello;
@@ -30,6 +34,8 @@ use ferrolb_core::wire::hello;
 use datagram::DatagramSocket;
 use groups::Groups;
 use packet::PacketSocket;
+pub use promptness::run_promptly;
+use waiting::WaitingSocket;
 
 /// The longest frame that is read: an ARP frame has 42 bytes, 60 with padding; a neighbour solicitation has 86, and more
 /// with options that nobody needs.
@@ -45,6 +51,15 @@ pub trait Port {
     /// # Errors
     /// What the kernel reports: `ENETDOWN` when the link goes down, for example.
     fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Reads one frame that waits for somebody to look, if there is one: its length, cut to the buffer's, and how long ago it
+    /// came. Of these nobody is woken.
+    ///
+    /// # Errors
+    /// What the kernel reports.
+    fn read_waiting(&self, _buffer: &mut [u8]) -> io::Result<Option<(usize, Duration)>> {
+        Ok(None)
+    }
 
     /// Sends one whole frame, without waiting.
     ///
@@ -132,6 +147,8 @@ impl Datalink for PacketSockets {
 pub struct LinkSocket {
     link: LinkIndex,
     hello: PacketSocket,
+    /// Hellos that say nothing new. Each frame that wakes costs more than to read ten.
+    routine: WaitingSocket,
     arp: PacketSocket,
     /// Only while it is needed: it sees all IPv6 traffic of the node go past its filter.
     ndp: Option<PacketSocket>,
@@ -149,6 +166,7 @@ impl LinkSocket {
         Ok(LinkSocket {
             link,
             hello,
+            routine: WaitingSocket::open(link, i32::from(hello::ETHERTYPE), &filter::routine())?,
             arp: PacketSocket::open(link, libc::ETH_P_ARP, &filter::arp(&cover.v4))?,
             ndp: ndp(link, cover)?,
             groups: Groups::new(link),
@@ -184,6 +202,10 @@ impl Port for LinkSocket {
         Poll::Pending
     }
 
+    fn read_waiting(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Duration)>> {
+        self.routine.read(buffer)
+    }
+
     fn send(&self, frame: &[u8]) -> io::Result<()> {
         // A packet socket that is bound to a link sends whole frames of any type there.
         self.arp.send(frame)
@@ -191,6 +213,7 @@ impl Port for LinkSocket {
 
     fn drain(&self) {
         self.hello.drain();
+        self.routine.drain();
         self.arp.drain();
         self.ndp.iter().for_each(PacketSocket::drain);
         self.datagrams.iter().for_each(DatagramSocket::drain);

@@ -23,10 +23,7 @@ pub(super) struct PacketSocket {
 
 impl PacketSocket {
     pub(super) fn open(link: LinkIndex, ethertype: i32, filter: &[libc::sock_filter]) -> io::Result<Self> {
-        // Protocol 0: nothing is received before the bind below names one.
-        let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), Some(Protocol::from(0)))?;
-        socket.attach_filter(&program(filter))?;
-        socket.bind(&place(link, ethertype)?)?;
+        let socket = bound(link, ethertype, filter)?;
         // SAFETY: `AsyncFd` asks that the descriptor stays open and the same while it is registered. The
         // `AsyncFd` owns the socket, nothing here takes it out or swaps it, and dropping it deregisters
         // before it closes.
@@ -103,6 +100,15 @@ impl PacketSocket {
         };
         if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
+}
+
+/// A socket that receives what passes the filter, from its first frame on.
+pub(super) fn bound(link: LinkIndex, ethertype: i32, filter: &[libc::sock_filter]) -> io::Result<Socket> {
+    // Protocol 0: nothing is received before the bind below names one.
+    let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), Some(Protocol::from(0)))?;
+    socket.attach_filter(&program(filter))?;
+    socket.bind(&place(link, ethertype)?)?;
+    Ok(socket)
 }
 
 /// More frames than the kernel keeps for a socket by default (`net.core.rmem_default`, 208 KiB; a frame takes 768 bytes or

@@ -302,7 +302,7 @@ const OF_EACH: [(&str, &str, &str, &str, &str); 27] = [
     ("serviceAccount.create", "false", "ACCOUNT", "/metadata", "null"),
     ("serviceAccount.name", "\"own\"", "SELF", "POD/serviceAccountName", "\"own\""),
     ("serviceAccount.annotations", "{\"a\":\"b\"}", "ACCOUNT", "/metadata/annotations/a", "\"b\""),
-    ("resources.requests.cpu", "\"50m\"", "SELF", "CONTAINER/resources/requests/cpu", "\"50m\""),
+    ("resources.requests.cpu", "\"70m\"", "SELF", "CONTAINER/resources/requests/cpu", "\"70m\""),
     ("resources.requests.memory", "\"50Mi\"", "SELF", "CONTAINER/resources/requests/memory", "\"50Mi\""),
     ("resources.limits.memory", "\"1Gi\"", "SELF", "CONTAINER/resources/limits/memory", "\"1Gi\""),
     (

@@ -7,7 +7,7 @@ use pnet_packet::ethernet::EtherType;
 
 use super::{
     Body, Claims, ClaimsKind, Digest, ETHERTYPE, HEADER_LEN, Heard, Hello, MAGIC, MAX_PAYLOAD, Message,
-    Refusal, State, TAG_LEN, VERSION, body, field,
+    ROUTINE, Refusal, State, TAG_LEN, VERSION, body, field,
 };
 use crate::hello_key::Key;
 use crate::wire::Mac;
@@ -42,6 +42,7 @@ pub fn payload(message: &Message, key: &Key) -> Result<Vec<u8>, BuildError> {
     bytes.extend(sender.epoch.to_be_bytes());
     bytes.extend(sender.sequence.to_be_bytes());
     bytes.push(body_code(&message.body)?);
+    bytes.push(if matches!(&message.body, Body::Hello(hello) if hello.routine) { ROUTINE } else { 0 });
     bytes.resize(HEADER_LEN, 0);
     let mut fields = Fields(bytes);
     fields.add(field::NODE, |out| out.extend(sender.node.bytes()));

@@ -71,6 +71,14 @@ pub const LONGEST_INTERFACE: usize = 15;
 
 /// What each payload begins with.
 pub const MAGIC: [u8; 3] = *b"FLB";
+/// Where in the payload the kind of body stands, one byte, and behind it a byte of hints for whoever reads it.
+pub const KIND_AT: usize = 26;
+/// These two bytes of a hello that is [`Hello::routine`], under [`ROUTINE_MASK`].
+pub const ROUTINE_HELLO: u16 = (body::HELLO as u16) << 8 | ROUTINE as u16;
+/// See [`ROUTINE_HELLO`].
+pub const ROUTINE_MASK: u16 = 0xff00 | ROUTINE as u16;
+/// The hint that a hello is routine.
+const ROUTINE: u8 = 1;
 const HEADER_LEN: usize = 32;
 const TAG_LEN: usize = 32;
 /// Type and length in front of each field.
@@ -226,6 +234,9 @@ pub struct Hello {
     pub slices: u8,
     /// Those that the sender hears on this link, in this slice.
     pub peers: Vec<Heard>,
+    /// Whether the sender told all the same in the hello before (of this slice), so that nobody is in a hurry to read it. It
+    /// stands in the header, behind [`KIND_AT`], where a filter in the kernel finds it.
+    pub routine: bool,
 }
 
 /// What a speaker is about.

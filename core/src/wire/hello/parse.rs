@@ -7,8 +7,8 @@ use pnet_packet::ethernet::{EtherType, EtherTypes};
 
 use super::{
     Body, Claim, Claims, ClaimsKind, DIGEST_LEN, Digest, ETHERTYPE, Flags, GROUP, HEADER_LEN, HEARD_LEN,
-    Heard, Hello, MAGIC, MAX_PAYLOAD, Message, Received, Refusal, Sender, State, StationId, TAG_LEN, VERSION,
-    Voice, body, field,
+    Heard, Hello, MAGIC, MAX_PAYLOAD, Message, ROUTINE, Received, Refusal, Sender, State, StationId, TAG_LEN,
+    VERSION, Voice, body, field,
 };
 use crate::hello_key::{KeyId, Keys};
 use crate::wire::Mac;
@@ -67,7 +67,7 @@ pub fn parse_payload(payload: &[u8], keys: &Keys) -> Result<Message, Refusal> {
         return Err(Refusal::Tag);
     }
     let (epoch, sequence) = header.u64().zip(header.u64()).ok_or(Refusal::TooShort)?;
-    let kind = header.u8().ok_or(Refusal::TooShort)?;
+    let (kind, hints) = header.u8().zip(header.u8()).ok_or(Refusal::TooShort)?;
     let fields = Fields::find(fields)?;
     let sender = Sender {
         node: name(fields.need(field::NODE)?, Refusal::Node)?,
@@ -77,7 +77,7 @@ pub fn parse_payload(payload: &[u8], keys: &Keys) -> Result<Message, Refusal> {
         sequence,
     };
     let body = match kind {
-        body::HELLO => Body::Hello(hello(&fields)?),
+        body::HELLO => Body::Hello(Hello { routine: hints & ROUTINE != 0, ..hello(&fields)? }),
         body::ASK => Body::Ask { nonce: u64::from_be_bytes(fields.exact(field::NONCE)?) },
         body::CLAIMS => Body::Claims(claims(&fields)?),
         body::WANT => Body::Want { of_epoch: u64::from_be_bytes(fields.exact(field::OF_EPOCH)?) },
@@ -116,6 +116,7 @@ fn hello(fields: &Fields<'_>) -> Result<Hello, Refusal> {
         slice,
         slices,
         peers: fields.each(field::PEERS, heard)?,
+        routine: false,
     })
 }
 

@@ -66,6 +66,7 @@ pub(super) fn golden() -> Vec<Golden> {
                     Heard::new(StationId::of("n2", "eth0"), 0x0102_0304_0506_0708, true),
                     Heard::new(StationId::of("n3", "eth0"), 7, false),
                 ],
+                routine: false,
             }),
         },
         Golden {
@@ -97,6 +98,39 @@ pub(super) fn golden() -> Vec<Golden> {
                 slice: 0,
                 slices: 1,
                 peers: vec![],
+                routine: false,
+            }),
+        },
+        Golden {
+            name: "a routine hello",
+            #[rustfmt::skip]
+            bytes: &[
+                0x46, 0x4c, 0x42, 0x01, 0x00, 0x6e, // FLB, version 1, length
+                0x19, 0x6b, 0xce, 0xe9, // key id
+                0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, // epoch
+                0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x09, // sequence
+                0x01, 0x01, 0x00, 0x00, 0x00, 0x00, // hello, routine, zeroes
+                0x01, 0x00, 0x02, 0x6e, 0x31, // node: n1
+                0x02, 0x00, 0x04, 0x65, 0x74, 0x68, 0x30, // interface: eth0
+                0x03, 0x00, 0x06, 0x02, 0x00, 0x00, 0x00, 0x00, 0x01, // mac
+                0x04, 0x00, 0x07, 0x00, 0x1e, 0x02, 0x02, 0x00, 0x00, 0x01, // 30 ms, 2 misses, active, no flags, slice 0 of 1
+                0x08, 0x00, 0x0c, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, // claims: none
+                0x69, 0xc5, 0x65, 0xdc, 0x10, 0xd9, 0x77, 0x38, 0x44, 0xec, 0x0e, 0xd4, 0x5b, 0x8e, 0x41, 0x51, // tag
+                0x53, 0xbd, 0xee, 0x25, 0x03, 0xcb, 0x92, 0x1b, 0x42, 0x94, 0xba, 0xac, 0xa9, 0xfe, 0x55, 0xc7,
+            ],
+            body: Body::Hello(Hello {
+                interval: Duration::from_millis(30),
+                misses: 2,
+                state: State::Active,
+                flags: Flags::default(),
+                answers: None,
+                addresses: vec![],
+                loaded: vec![],
+                claims: Digest::default(),
+                slice: 0,
+                slices: 1,
+                peers: vec![],
+                routine: true,
             }),
         },
         Golden {

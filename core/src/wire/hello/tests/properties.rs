@@ -40,7 +40,7 @@ prop_compose! {
         answers in any::<Option<u64>>(), addresses in prop::collection::vec(any_address(), 0..=MOST_ADDRESSES),
         loaded in prop::collection::vec(any::<u32>(), 0..=MOST_KEYS), claims in any_digest(),
         slice in any::<u8>(), slices in 1..=u8::MAX,
-        peers in prop::collection::vec(any::<(u64, u64, bool)>(), 0..=MOST_HEARD),
+        peers in prop::collection::vec(any::<(u64, u64, bool)>(), 0..=MOST_HEARD), routine in any::<bool>(),
     ) -> Hello {
         Hello {
             interval: Duration::from_millis(interval),
@@ -54,6 +54,7 @@ prop_compose! {
             slice: slice % slices,
             slices,
             peers: peers.into_iter().map(|(id, epoch, mutual)| Heard::new(StationId(id), epoch, mutual)).collect(),
+            routine,
         }
     }
 }
