@@ -24,7 +24,7 @@ use ferrolb_speaker::cluster::News;
 use ferrolb_speaker::links::{self, DEFAULT_EXCLUDED};
 use ferrolb_speaker::metrics::Metrics;
 use ferrolb_speaker::report::Report;
-use ferrolb_speaker::socket::{Datalink, LinkSocket, PacketSockets, Port};
+use ferrolb_speaker::socket::{Datalink, LinkSocket, PacketSockets, Port, Received};
 use rtnetlink::LinkMessageBuilder;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -48,7 +48,7 @@ impl Datalink for Hushed {
 }
 
 impl Port for HushedPort {
-    fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Received>> {
         self.0.poll_receive(context, buffer)
     }
 

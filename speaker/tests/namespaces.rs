@@ -9,13 +9,16 @@ mod support;
 use std::future::poll_fn;
 use std::io::Read;
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ferrolb_core::announce::Cover;
+use ferrolb_core::hello_key::Key;
 use ferrolb_core::wire::Mac;
 use ferrolb_core::wire::arp::{Host, Operation, Packet};
+use ferrolb_core::wire::hello::{Body, Digest, Flags, GROUP, Hello, Message, Sender, State, frame, payload};
 use ferrolb_core::wire::ndp;
-use ferrolb_speaker::socket::{Datalink, FRAME, PacketSockets, Port, filter};
+use ferrolb_speaker::socket::{Datalink, FRAME, HELLO_FRAME, PacketSockets, Port, filter};
 use socket2::SockFilter;
 
 use support::node::*;
@@ -26,6 +29,67 @@ fn tagged(packet: &Packet, tag: u16) -> Vec<u8> {
     let [high, low] = tag.to_be_bytes();
     frame.splice(12..12, [0x81, 0x00, high, low]);
     frame
+}
+
+/// A hello of another speaker, in a frame to the group.
+fn hello(body: Body, key: &Key) -> Vec<u8> {
+    let sender =
+        Sender { node: "theirs".into(), interface: "lan".into(), mac: CLIENT, epoch: 1, sequence: 1 };
+    frame(GROUP, CLIENT, &payload(&Message { sender, body }, key).unwrap())
+}
+
+#[test]
+fn hellos_are_told_with_their_age_and_routine_ones_wake_nobody() {
+    if enter_namespace().is_none() {
+        return;
+    }
+    on_this_thread(async {
+        let handle = netlink();
+        let lan = plug(&handle, &this_namespace()).await;
+        let out = find(&handle, "out").await;
+        change(&handle, out, rtnetlink::LinkMessageBuilder::up).await;
+        let open = |link| PacketSockets.open(link, &Cover::default()).unwrap();
+        let (node, client) = (open(lan), open(out));
+        let key = Key::new([7; 32]);
+        let routine = hello(
+            Body::Hello(Hello {
+                interval: Duration::from_millis(100),
+                misses: 3,
+                state: State::Active,
+                flags: Flags::default(),
+                answers: None,
+                addresses: Vec::new(),
+                loaded: Vec::new(),
+                claims: Digest::default(),
+                slice: 0,
+                slices: 1,
+                peers: Vec::new(),
+                routine: true,
+            }),
+            &key,
+        );
+        let ask = hello(Body::Ask { nonce: 7 }, &key);
+        let before = Instant::now();
+        client.send(&routine).unwrap();
+        client.send(&ask).unwrap();
+        // It is the age that is asked about.
+        let waited = Duration::from_millis(30);
+        tokio::time::sleep(waited).await;
+
+        let mut buffer = [0; HELLO_FRAME];
+        let next = poll_fn(|context| node.poll_receive(context, &mut buffer));
+        let (length, age) =
+            tokio::time::timeout(PATIENCE, next).await.expect("the question arrives").unwrap();
+        assert_eq!(&buffer[..length], &ask);
+        assert!((waited..before.elapsed()).contains(&age), "{age:?}");
+        let nothing =
+            poll_fn(|context| Poll::Ready(node.poll_receive(context, &mut buffer).is_pending())).await;
+        assert!(nothing, "the routine hello wakes nobody");
+        let (length, age) = node.read_waiting(&mut buffer).unwrap().expect("the routine hello waits");
+        assert_eq!(&buffer[..length], &routine);
+        assert!((waited..before.elapsed()).contains(&age), "{age:?}");
+        assert_eq!(node.read_waiting(&mut buffer).unwrap(), None);
+    });
 }
 
 /// One namespace with both ends of the cable: what is sent into `out` arrives at `lan`.
@@ -90,7 +154,7 @@ fn only_what_concerns_the_pools_passes_the_filter() {
         while arrived.last() != Some(&LAST) {
             let mut buffer = [0; FRAME];
             let next = poll_fn(|context| node.poll_receive(context, &mut buffer));
-            let length = tokio::time::timeout(PATIENCE, next)
+            let (length, _) = tokio::time::timeout(PATIENCE, next)
                 .await
                 .unwrap_or_else(|_| panic!("only {arrived:?} arrived"))
                 .unwrap();

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use crate::announce::{Answer, Frame, Ignored, LinkIndex};
 use crate::peers::Transport;
-use crate::wire::hello::{Body, GROUP, Message, parse_frame, parse_payload};
+use crate::wire::hello::{Body, Claim, GROUP, Message, Voice, parse_frame, parse_payload};
 use crate::wire::{Mac, is_hello, ndp};
 
-use super::{Speaker, Transports};
+use super::{Effect, Speaker, Transports};
 
 /// So many routine hellos may wait on a link. The socket holds 90 of the longest or more by default (`net.core.rmem_default`, 208
 /// KiB, of which a frame takes 2,304 bytes at most).
 const WAITING: u32 = 50;
+
+/// Who is woken by a frame and comes to it only after this part of an interval stood still meanwhile.
+const LATE: u32 = 5;
 
 impl Speaker {
     /// Takes a frame received on `link`; `Ok` with what to send back, at once, on the same link, if anything.
@@ -38,7 +41,7 @@ impl Speaker {
             return Err(Ignored::OutOfDate);
         }
         if is_hello(frame) {
-            return self.hear_frame(link, frame, now, now).map(|()| None);
+            return self.hear_frame(link, frame, (now, now), now).map(|()| None);
         }
         let frame = Frame::parse(frame)?;
         self.hear_kernel(link, &frame, now);
@@ -48,6 +51,29 @@ impl Speaker {
         let answer = self.announcer.answer(link, &frame);
         self.hear_others(link, &frame, answer.is_ok(), now);
         answer.map(Some)
+    }
+
+    /// Takes the frame of a hello that is not [routine](crate::wire::hello::Hello::routine), for which this speaker was woken when
+    /// it came in at `received`.
+    ///
+    /// Steps, in the order of the lines below:
+    /// 1. after a pause, what waits is out of date;
+    /// 2. it is heard now: what its sender says next has not come yet, so it is not silent.
+    ///
+    /// # Errors
+    /// [`Ignored`] says why nothing came of it.
+    pub fn handle_hello(
+        &mut self,
+        link: LinkIndex,
+        frame: &[u8],
+        received: Duration,
+        now: Duration,
+    ) -> Result<(), Ignored> {
+        self.look_for_pause(now);
+        if self.pause.as_ref().is_some_and(|pause| !pause.drained) {
+            return Err(Ignored::OutOfDate);
+        }
+        self.hear_frame(link, frame, (received, now), now)
     }
 
     /// Takes the frame of a [routine](crate::wire::hello::Hello::routine) hello that came in at `received` and waited since.
@@ -73,7 +99,9 @@ impl Speaker {
         if received + self.config.timing.silence(self.config.timing.interval) <= now {
             return Err(Ignored::OutOfDate);
         }
-        self.hear_frame(link, frame, received.min(now), now)
+        let received = received.min(now);
+        // Nobody was woken by it, so that it waited says nothing.
+        self.hear_frame(link, frame, (now, received), now)
     }
 
     /// How long routine hellos may wait at most, where that is less than until the next deadline: in a pause they are waited
@@ -88,12 +116,12 @@ impl Speaker {
         (peers > WAITING).then(|| interval * WAITING / peers)
     }
 
-    /// Takes the frame of a hello, which came at `received`.
+    /// Takes the frame of a hello, for which this speaker was woken at `woken`, and which counts as heard at `heard`.
     fn hear_frame(
         &mut self,
         link: LinkIndex,
         frame: &[u8],
-        received: Duration,
+        (woken, heard): (Duration, Duration),
         now: Duration,
     ) -> Result<(), Ignored> {
         let segment = self.links.get_mut(&link).ok_or(Ignored::UnknownLink)?;
@@ -108,7 +136,8 @@ impl Speaker {
         if read.destination != GROUP && read.destination != segment.link.mac {
             return Err(Ignored::NotForUs);
         }
-        self.hear(link, &read.message, Transport::Ethernet, received, now);
+        self.look_for_contradiction(link, &read.message, woken, now);
+        self.hear(link, &read.message, Transport::Ethernet, heard, now);
         Ok(())
     }
 
@@ -148,6 +177,21 @@ impl Speaker {
         })?;
         self.hear(link, &message, Transport::Udp, now, now);
         Ok(())
+    }
+
+    /// Whether another speaker claims what we have, and said so a while ago: then it was us who stood still, too short for a
+    /// pause, and what made it claim the address is on its way to us as well. Until that is known we give way to it.
+    fn look_for_contradiction(&mut self, link: LinkIndex, message: &Message, woken: Duration, now: Duration) {
+        if self.stale || now.saturating_sub(woken) < self.config.timing.interval / LATE {
+            return;
+        }
+        let Body::Claims(claims) = &message.body else { return };
+        let Some(segment) = self.links.get(&link) else { return };
+        let ours = |claim: &Claim| segment.own.voice(claim.address) == Some(Voice::Own);
+        if claims.entries.iter().any(|claim| claim.voice == Voice::Own && ours(claim)) {
+            self.queue.push_back(Effect::CheckView);
+            self.set_stale(true, now);
+        }
     }
 
     /// Takes what another speaker said at `received`, and does what follows.

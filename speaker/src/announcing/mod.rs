@@ -421,21 +421,26 @@ impl<D: Datalink> Announcing<D> {
                         metrics.ignored(reason);
                     }
                 }
-                let mut handled = 0;
-                while handled < BURST {
-                    let length = match port.poll_receive(context, &mut buffer) {
-                        Poll::Ready(Ok(length)) => length,
+                let mut frames = 0;
+                while frames < BURST {
+                    let (length, age) = match port.poll_receive(context, &mut buffer) {
+                        Poll::Ready(Ok(received)) => received,
                         Poll::Ready(Err(error)) => return Poll::Ready((link, Err(Lost::Frames(error)))),
                         Poll::Pending => break,
                     };
-                    handled += 1;
-                    // What its sender said before comes first: messages count in their order.
-                    if is_hello(&buffer[..length])
-                        && let Err(error) = read_waiting(speaker, metrics, (link, port), clock)
-                    {
-                        return Poll::Ready((link, Err(Lost::Frames(error))));
-                    }
-                    match speaker.handle_frame(link, &buffer[..length], clock()) {
+                    frames += 1;
+                    let handled = if is_hello(&buffer[..length]) {
+                        // What its sender said before comes first: messages count in their order.
+                        if let Err(error) = read_waiting(speaker, metrics, (link, port), clock) {
+                            return Poll::Ready((link, Err(Lost::Frames(error))));
+                        }
+                        let now = clock();
+                        let received = now.saturating_sub(age);
+                        speaker.handle_hello(link, &buffer[..length], received, now).map(|()| None)
+                    } else {
+                        speaker.handle_frame(link, &buffer[..length], clock())
+                    };
+                    match handled {
                         Ok(None) => {}
                         Ok(Some(answer)) => {
                             let sent = port.send(&answer.frame);
@@ -450,7 +455,7 @@ impl<D: Datalink> Announcing<D> {
                         }
                     }
                 }
-                if handled + datagrams > 0 {
+                if frames + datagrams > 0 {
                     return Poll::Ready((link, Ok(())));
                 }
             }

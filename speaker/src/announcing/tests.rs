@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::report::{Announced, Told};
+use crate::socket::Received;
 
 const LAN: LinkIndex = LinkIndex(2);
 const WAN: LinkIndex = LinkIndex(3);
@@ -69,7 +70,7 @@ impl Datalink for Network {
 }
 
 impl Port for FakePort {
-    fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Received>> {
         // Like a real socket, it lets other tasks have their turn after a while.
         let budget = std::task::ready!(tokio::task::coop::poll_proceed(context));
         let mut state = self.0.0.borrow_mut();
@@ -82,7 +83,7 @@ impl Port for FakePort {
         match state.incoming.entry(self.1).or_default().pop_front() {
             Some(Ok(frame)) => {
                 buffer[..frame.len()].copy_from_slice(&frame);
-                Poll::Ready(Ok(frame.len()))
+                Poll::Ready(Ok((frame.len(), Duration::ZERO)))
             }
             Some(Err(error)) => Poll::Ready(Err(error)),
             None => {

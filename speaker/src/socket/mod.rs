@@ -16,6 +16,7 @@
 //! Needs `CAP_NET_RAW` and nothing else: no promiscuous mode, no address on the link.
 
 mod datagram;
+mod dated;
 pub mod filter;
 mod groups;
 mod packet;
@@ -44,20 +45,23 @@ pub const FRAME: usize = 512;
 /// The longest hello that is read, with its Ethernet header.
 pub const HELLO_FRAME: usize = 14 + ferrolb_core::wire::hello::MAX_PAYLOAD;
 
+/// A frame's length, and how long ago it came; nothing where that is not asked for.
+pub type Received = (usize, Duration);
+
 /// Where frames come from and go to: a link, or in tests a pair of queues.
 pub trait Port {
-    /// Reads one frame into `buffer`; its length, cut to the buffer's.
+    /// Reads one frame into `buffer`; its length, cut to the buffer's, and of a hello how long ago it came.
     ///
     /// # Errors
     /// What the kernel reports: `ENETDOWN` when the link goes down, for example.
-    fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
+    fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Received>>;
 
     /// Reads one frame that waits for somebody to look, if there is one: its length, cut to the buffer's, and how long ago it
     /// came. Of these nobody is woken.
     ///
     /// # Errors
     /// What the kernel reports.
-    fn read_waiting(&self, _buffer: &mut [u8]) -> io::Result<Option<(usize, Duration)>> {
+    fn read_waiting(&self, _buffer: &mut [u8]) -> io::Result<Option<Received>> {
         Ok(None)
     }
 
@@ -161,7 +165,7 @@ pub struct LinkSocket {
 
 impl LinkSocket {
     fn open(link: LinkIndex, cover: &Cover) -> io::Result<Self> {
-        let hello = PacketSocket::open(link, i32::from(hello::ETHERTYPE), &filter::hello())?;
+        let hello = PacketSocket::open_dated(link, i32::from(hello::ETHERTYPE), &filter::hello())?;
         hello.add_membership(link, hello::GROUP)?;
         Ok(LinkSocket {
             link,
@@ -182,9 +186,9 @@ fn ndp(link: LinkIndex, cover: &Cover) -> io::Result<Option<PacketSocket>> {
 }
 
 impl Port for LinkSocket {
-    fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Received>> {
         // There are few of them, and none of the others is right if they are not known.
-        if let Poll::Ready(received) = self.hello.poll_receive(context, buffer) {
+        if let Poll::Ready(received) = self.hello.poll_receive_dated(context, buffer) {
             return Poll::Ready(received);
         }
         let ndp_first = self.ndp_first.get();
@@ -196,13 +200,13 @@ impl Port for LinkSocket {
         for (place, socket) in order.into_iter().enumerate() {
             if let Some(Poll::Ready(received)) = socket.map(|socket| socket.poll_receive(context, buffer)) {
                 self.ndp_first.set((place == 0) != ndp_first);
-                return Poll::Ready(received);
+                return Poll::Ready(received.map(|length| (length, Duration::ZERO)));
             }
         }
         Poll::Pending
     }
 
-    fn read_waiting(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Duration)>> {
+    fn read_waiting(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
         self.routine.read(buffer)
     }
 

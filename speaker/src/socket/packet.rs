@@ -15,6 +15,8 @@ use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockFilter, Socket, T
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::{Received, dated};
+
 /// Receives frames of one ethertype on one link, and sends whole Ethernet frames.
 #[derive(Debug)]
 pub(super) struct PacketSocket {
@@ -32,6 +34,17 @@ impl PacketSocket {
         Ok(PacketSocket { fd })
     }
 
+    /// One whose frames are read by [`poll_receive_dated`](Self::poll_receive_dated).
+    pub(super) fn open_dated(
+        link: LinkIndex,
+        ethertype: i32,
+        filter: &[libc::sock_filter],
+    ) -> io::Result<Self> {
+        let socket = Self::open(link, ethertype, filter)?;
+        dated::begin(socket.fd.get_ref())?;
+        Ok(socket)
+    }
+
     /// Replaces the filter; no frame slips past in between.
     pub(super) fn narrow(&self, filter: &[libc::sock_filter]) -> io::Result<()> {
         self.fd.get_ref().attach_filter(&program(filter))
@@ -42,11 +55,26 @@ impl PacketSocket {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        // `Read for &Socket` fills an initialised buffer, which `Socket::recv` does not take.
+        self.poll(context, |mut socket| io::Read::read(&mut socket, buffer))
+    }
+
+    pub(super) fn poll_receive_dated(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<Received>> {
+        self.poll(context, |socket| dated::read(socket, buffer))
+    }
+
+    fn poll<T>(
+        &self,
+        context: &mut Context<'_>,
+        mut read: impl FnMut(&Socket) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
         loop {
             let mut guard = ready!(self.fd.poll_read_ready(context))?;
-            // `Read for &Socket` fills an initialised buffer, which `Socket::recv` does not take.
-            let received = guard.try_io(|fd| io::Read::read(&mut fd.get_ref(), buffer));
-            if let Ok(result) = received {
+            if let Ok(result) = guard.try_io(|fd| read(fd.get_ref())) {
                 return Poll::Ready(result);
             }
         }

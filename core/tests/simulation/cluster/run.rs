@@ -137,9 +137,14 @@ impl Cluster {
             }
             Packet::Frame(frame) => frame,
         };
+        if is_hello(frame) {
+            let received = now.saturating_sub(self.now - came);
+            let _ = speaker.handle_hello(link, frame, received, now);
+            return self.act(at);
+        }
         if let Ok(Some(answer)) = speaker.handle_frame(link, frame, now) {
             self.send(Some((at, port)), segment, &answer.frame);
-        } else if !is_hello(frame) && Frame::parse(frame).is_err() {
+        } else if Frame::parse(frame).is_err() {
             return;
         }
         self.act(at);
@@ -153,9 +158,14 @@ impl Cluster {
             let now = self.now;
             self.machines[at].clock.stood(frozen.since, now);
         }
-        // What waited is read in its order; what is due may come first or later.
+        // What waited is read in its order, where hellos have a socket of their own that is looked at first; what is due may
+        // come before or after.
         if self.dice.chance(50.0) {
             self.act(at);
+        }
+        if !frozen.whole {
+            let hello = |packet: &Packet| matches!(packet, Packet::Frame(frame) if is_hello(frame));
+            self.machines[at].waiting.make_contiguous().sort_by_key(|(_, packet, _)| !hello(packet));
         }
         while let Some((port, packet, came)) = self.machines[at].waiting.pop_front() {
             if frozen.whole {
@@ -207,8 +217,10 @@ impl Cluster {
             Happening::Arrives { at, port, packet } => self.arrives(at, port, packet),
             Happening::Reaches { segment, frame } => self.reaches(segment, &frame),
             Happening::News { at } => match self.machines[at].frozen {
+                // It is read by another thread than what came from the wire.
                 Some(frozen) => {
-                    self.schedule(frozen.until + Duration::from_micros(1), Happening::News { at });
+                    let read = Duration::from_micros(1 + self.dice.below(10_000));
+                    self.schedule(frozen.until + read, Happening::News { at });
                 }
                 None => self.tell(at),
             },
