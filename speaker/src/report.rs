@@ -1,9 +1,10 @@
 //! What the log, the metrics and the API say of the addresses that this node announces.
 
 mod clashes;
+mod late;
 mod unheard;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,6 +24,7 @@ use crate::wiring::about_node;
 
 use clashes::Clashes;
 pub use clashes::Conflict;
+use late::{Late, What};
 use unheard::{Silence, Unheard};
 
 /// How a Service stands on this node, told when it changes.
@@ -80,6 +82,8 @@ pub struct Report {
     known: BTreeSet<Arc<BTreeSet<String>>>,
     /// Why addresses are not ours any more, until that took effect.
     lost: BTreeMap<IpAddr, Lost>,
+    /// What is to be told when there is time, in order.
+    late: VecDeque<Late>,
 }
 
 impl Report {
@@ -96,6 +100,7 @@ impl Report {
             unheard: Unheard::default(),
             known: BTreeSet::new(),
             lost: BTreeMap::new(),
+            late: VecDeque::new(),
         }
     }
 
@@ -195,7 +200,8 @@ impl Report {
         self.metrics.addresses().sorted(false)
     }
 
-    /// `address` is now announced on these links; on none any more when they are empty.
+    /// `address` is now announced on these links; on none any more when they are empty. It is counted from now on, and told by
+    /// [`tell_some`](Self::tell_some).
     pub(crate) fn announcing(&mut self, address: IpAddr, links: &BTreeSet<&str>, speaker: &Speaker) {
         self.me = speaker.me();
         if !links.is_empty() {
@@ -203,7 +209,6 @@ impl Report {
             return;
         }
         let Some(ours) = self.ours(address).filter(Ours::is_announced) else { return };
-        let services = names(&ours.contest.services);
         let why = match self.lost.remove(&address) {
             Some(why) => words(&why),
             None if speaker.lacks(address) => {
@@ -211,31 +216,23 @@ impl Report {
             }
             None => "another node announces it now".to_owned(),
         };
-        tracing::info!(ip = %address, services, why, "no longer announcing");
         if speaker.lacks(address) {
-            let contest = ours.contest;
-            self.link(contest.clone(), Arc::default(), address);
-            contest.services.iter().for_each(|service| self.tell(service));
+            self.link(ours.contest.clone(), Arc::default(), address);
         } else {
-            self.remove(address);
+            self.metrics.addresses().remove(address);
+            self.unlink(&ours.contest, address);
         }
+        self.put_off(Late { address, contest: ours.contest, what: What::Stopped(why) });
     }
 
     fn started(&mut self, address: IpAddr, links: &BTreeSet<&str>, speaker: &Speaker) {
         let Some(contest) = speaker.contest(address).cloned() else { return };
-        let interfaces = links.iter().copied().collect::<Vec<_>>().join(", ");
-        let services = names(&contest.services);
-        if self.ours(address).is_some_and(|ours| ours.is_announced()) {
-            tracing::info!(ip = %address, services, interfaces, "announcing on other interfaces");
-        } else {
-            let place = contest.order().iter().position(|id| Some(*id) == self.me).unwrap_or_default() + 1;
-            let why = format!("place {place} of {} nodes that may", contest.order().len());
-            tracing::info!(ip = %address, services, interfaces, why, "announcing");
-        }
-        let names = self.shared(links.iter().map(|name| (*name).to_owned()).collect());
+        let links = self.shared(links.iter().map(|name| (*name).to_owned()).collect());
+        let known = self.ours(address).is_some_and(|ours| ours.is_announced());
         self.lost.remove(&address);
-        self.link(contest.clone(), names, address);
-        contest.services.iter().for_each(|service| self.tell(service));
+        self.link(contest.clone(), links.clone(), address);
+        let what = if known { What::Moved(links) } else { What::Started(links) };
+        self.put_off(Late { address, contest, what });
     }
 
     fn ours(&self, address: IpAddr) -> Option<Ours> {
@@ -368,7 +365,8 @@ impl Report {
     }
 
     /// The program ends.
-    pub(crate) fn ended(&self) {
+    pub(crate) fn ended(&mut self) {
+        while self.tell_some() {}
         for address in self.metrics.addresses().sorted(true) {
             let services = self.ours(address).map(|ours| names(&ours.contest.services)).unwrap_or_default();
             tracing::info!(ip = %address, services, why = "the speaker ends", "no longer announcing");

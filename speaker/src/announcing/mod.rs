@@ -6,7 +6,7 @@
 //! 2. news: addresses that are ours or no longer, other links, keys, the health of this node and of others. What is lost
 //!    falls silent before any other frame is heard or sent, also before one that came earlier and waits;
 //! 3. received frames, those that are there on one link, at most `BURST`; each is answered at once;
-//! 4. more that is due;
+//! 4. more that is due, and what is to be told of it in the log and to the API;
 //! 5. the timer: the next hello or announcement, or the next try of a socket.
 
 mod ports;
@@ -43,7 +43,7 @@ const BURST: usize = 64;
 const WAITING: usize = 512;
 
 /// How many frames are sent, or groups joined, before anything else is looked at.
-const DUE: usize = 128;
+const DUE: usize = 32;
 
 /// What the loop is made of.
 pub struct Parts<D> {
@@ -146,6 +146,8 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
         announcing.read_waiting(clock);
         let more = announcing.act(clock);
         announcing.retry(clock());
+        // The log and the API come after the network.
+        let more = more || announcing.report.tell_some();
         announcing.tell_complete(more);
         announcing.tell_keyless(clock());
         announcing.look_for_silence(clock());
