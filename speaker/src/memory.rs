@@ -162,7 +162,10 @@ fn ten_thousand_services_take_little() {
         while let Some(effect) = speaker.next_effect(now) {
             if let Effect::Announcing { address, links } = effect {
                 let names: BTreeSet<&str> = links.iter().map(|_| "lan").collect();
-                report.announcing(address, &names, &speaker);
+                report.announcing(address, &names, &speaker, now);
+            }
+            while report.telling().is_some_and(|at| at <= now) {
+                report.tell_some(now);
             }
             while let Ok(Told::Of(Standing { service, state, conflict })) = standings.try_recv() {
                 board.stand(service.key, service.uid, state, conflict);

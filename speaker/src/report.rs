@@ -82,8 +82,9 @@ pub struct Report {
     known: BTreeSet<Arc<BTreeSet<String>>>,
     /// Why addresses are not ours any more, until that took effect.
     lost: BTreeMap<IpAddr, Lost>,
-    /// What is to be told when there is time, in order.
+    /// What is to be told when there is time, in order; and when that is.
     late: VecDeque<Late>,
+    telling: Duration,
 }
 
 impl Report {
@@ -101,6 +102,7 @@ impl Report {
             known: BTreeSet::new(),
             lost: BTreeMap::new(),
             late: VecDeque::new(),
+            telling: Duration::ZERO,
         }
     }
 
@@ -202,10 +204,16 @@ impl Report {
 
     /// `address` is now announced on these links; on none any more when they are empty. It is counted from now on, and told by
     /// [`tell_some`](Self::tell_some).
-    pub(crate) fn announcing(&mut self, address: IpAddr, links: &BTreeSet<&str>, speaker: &Speaker) {
+    pub(crate) fn announcing(
+        &mut self,
+        address: IpAddr,
+        links: &BTreeSet<&str>,
+        speaker: &Speaker,
+        now: Duration,
+    ) {
         self.me = speaker.me();
         if !links.is_empty() {
-            self.started(address, links, speaker);
+            self.started(address, links, speaker, now);
             return;
         }
         let Some(ours) = self.ours(address).filter(Ours::is_announced) else { return };
@@ -222,17 +230,17 @@ impl Report {
             self.metrics.addresses().remove(address);
             self.unlink(&ours.contest, address);
         }
-        self.put_off(Late { address, contest: ours.contest, what: What::Stopped(why) });
+        self.put_off(Late { address, contest: ours.contest, what: What::Stopped(why) }, now);
     }
 
-    fn started(&mut self, address: IpAddr, links: &BTreeSet<&str>, speaker: &Speaker) {
+    fn started(&mut self, address: IpAddr, links: &BTreeSet<&str>, speaker: &Speaker, now: Duration) {
         let Some(contest) = speaker.contest(address).cloned() else { return };
         let links = self.shared(links.iter().map(|name| (*name).to_owned()).collect());
         let known = self.ours(address).is_some_and(|ours| ours.is_announced());
         self.lost.remove(&address);
         self.link(contest.clone(), links.clone(), address);
         let what = if known { What::Moved(links) } else { What::Started(links) };
-        self.put_off(Late { address, contest, what });
+        self.put_off(Late { address, contest, what }, now);
     }
 
     fn ours(&self, address: IpAddr) -> Option<Ours> {
@@ -366,7 +374,7 @@ impl Report {
 
     /// The program ends.
     pub(crate) fn ended(&mut self) {
-        while self.tell_some() {}
+        self.tell_rest();
         for address in self.metrics.addresses().sorted(true) {
             let services = self.ours(address).map(|ours| names(&ours.contest.services)).unwrap_or_default();
             tracing::info!(ip = %address, services, why = "the speaker ends", "no longer announcing");

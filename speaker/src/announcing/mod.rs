@@ -147,7 +147,9 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
         let more = announcing.act(clock);
         announcing.retry(clock());
         // The log and the API come after the network.
-        let more = more || announcing.report.tell_some();
+        if !more {
+            announcing.report.tell_some(clock());
+        }
         announcing.tell_complete(more);
         announcing.tell_keyless(clock());
         announcing.look_for_silence(clock());
@@ -223,7 +225,8 @@ struct Announcing<D: Datalink> {
 impl<D: Datalink> Announcing<D> {
     /// Once the election was held and the links are known, and all is done that follows.
     fn tell_complete(&mut self, more: bool) {
-        if !self.complete && self.elected && self.known && !more {
+        let told = self.report.telling().is_none();
+        if !self.complete && self.elected && self.known && !more && told {
             self.complete = true;
             self.report.complete();
         }
@@ -315,7 +318,7 @@ impl<D: Datalink> Announcing<D> {
                 Some(Effect::Announcing { address, links }) => {
                     let name = |link| self.links.get(link).map(|link: &Link| link.name.as_str());
                     let names = links.iter().filter_map(name).collect();
-                    self.report.announcing(address, &names, &self.speaker);
+                    self.report.announcing(address, &names, &self.speaker, now);
                 }
                 Some(Effect::Conflict { link, address, mac }) => {
                     let interface = self.name(link).to_owned();
@@ -383,8 +386,9 @@ impl<D: Datalink> Announcing<D> {
     /// How long until something is due; `None` for ever.
     fn wait(&self, now: Duration) -> Option<Duration> {
         let reading = self.speaker.patience().map(|patience| self.read + patience);
-        let deadline =
-            self.speaker.next_deadline().into_iter().chain(self.ports.retry()).chain(reading).min()?;
+        let telling = self.report.telling();
+        let others = self.ports.retry().into_iter().chain(reading).chain(telling);
+        let deadline = self.speaker.next_deadline().into_iter().chain(others).min()?;
         Some(deadline.saturating_sub(now))
     }
 

@@ -314,6 +314,29 @@ fn shown(metrics: &Metrics) -> String {
     text
 }
 
+/// A line in the log and a status cost more than the frames that move clients.
+#[test]
+fn the_network_is_told_before_the_api() {
+    with_loop(|world| async move {
+        world.links.send_replace(lan());
+        settle().await;
+        let addresses = (0..200).map(|number| IpAddr::from([10, 0, 1, number]));
+        world.tell(addresses.map(|address| change(address, "node-1")).collect());
+        let (mut frames, mut told) = (0, Vec::new());
+        let began = clock();
+        while clock() < began + Duration::from_secs(1) {
+            frames += world.network.sent_frames().len();
+            told.extend(world.told());
+            assert!(told.is_empty() || frames == 400, "{} were told after {frames} frames", told.len());
+            if told.len() >= 200 {
+                return;
+            }
+            settle().await;
+        }
+        panic!("{} were told, after {frames} frames", told.len());
+    });
+}
+
 #[test]
 fn it_announces_answers_and_falls_silent() {
     with_loop(|world| async move {
