@@ -5,7 +5,7 @@
 RUST := 1.95
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check unit e2e deny setup image crds chart figures bench bench-allocation bench-layer2 bench-peers bench-failover soak hot toolchain
+.PHONY: help demo test test-full check unit e2e deny setup image reproducible dist crds chart figures bench bench-allocation bench-layer2 bench-peers bench-failover soak hot toolchain
 
 help:
 	@echo 'make demo       a Kubernetes cluster on this machine, FerroLB in it, and a Service that answers'
@@ -13,6 +13,9 @@ help:
 	@echo 'make test       formatting, lints, licences, unit tests, and end-to-end tests in the cluster'
 	@echo 'make test-full  the same, and what takes longer'
 	@echo 'make image      the container image, as an archive: target/image/ferrolb.tar'
+	@echo 'make reproducible'
+	@echo '                builds the last commit twice, in different places, and compares every byte'
+	@echo 'make dist       what is released, for this machine: programs, SBOM, image, manifests, chart: target/dist'
 	@echo 'make crds       crds/*.yaml anew from the Rust types, and what the chart has copies of'
 	@echo 'make figures    latency, memory and sizes, measured in the cluster'
 	@echo 'make soak       two controllers, and clusters of speakers, in simulations with faults, for millions of'
@@ -38,7 +41,7 @@ demo: toolchain setup
 
 test: toolchain setup check deny unit e2e
 
-test-full: test
+test-full: test reproducible
 	@tests/e2e/run full
 
 check:
@@ -61,6 +64,14 @@ setup:
 
 image: toolchain
 	@cargo run --quiet --locked -p ferrolb-tests --bin lab -- image
+
+reproducible: toolchain
+	@cargo run --quiet --locked -p ferrolb-tests --bin lab -- release reproducible
+
+dist: toolchain
+	@cargo run --quiet --locked -p ferrolb-tests --bin lab -- release programs
+	@cargo run --quiet --locked -p ferrolb-tests --bin lab -- release image
+	@tests/tools/release-files
 
 crds: toolchain
 	cargo run --quiet --locked -p ferrolb-crds --bin gen-crds

@@ -8,8 +8,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
+
+use crate::release::sha256 as hex;
 
 /// What an image is made of.
 #[derive(Clone, Debug)]
@@ -19,10 +20,12 @@ pub struct Image {
     entrypoint: Option<String>,
     user: String,
     labels: serde_json::Map<String, serde_json::Value>,
+    architecture: String,
+    created: String,
 }
 
 impl Image {
-    /// An empty image of this name and tag.
+    /// An empty image of this name and tag, for machines like this one.
     pub fn new(tag: &str) -> Self {
         Image {
             tag: tag.to_owned(),
@@ -30,6 +33,8 @@ impl Image {
             entrypoint: None,
             user: "65532".to_owned(),
             labels: serde_json::Map::new(),
+            architecture: architecture(std::env::consts::ARCH).to_owned(),
+            created: "1970-01-01T00:00:00Z".to_owned(),
         }
     }
 
@@ -54,6 +59,25 @@ impl Image {
         self
     }
 
+    /// For another processor, in the words of the image format: `amd64`, `arm64`.
+    #[must_use]
+    pub fn architecture(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.architecture);
+        self
+    }
+
+    /// Made at this time, as in RFC 3339, and not at the beginning of time.
+    #[must_use]
+    pub fn created(mut self, time: &str) -> Self {
+        time.clone_into(&mut self.created);
+        self
+    }
+
+    /// The processor it is for.
+    pub(crate) fn processor(&self) -> &str {
+        &self.architecture
+    }
+
     /// With a label.
     #[must_use]
     pub fn label(mut self, name: &str, value: &str) -> Self {
@@ -67,10 +91,15 @@ impl Image {
 /// # Errors
 /// When a program cannot be read or the file cannot be written.
 pub fn write(image: &Image, file: &Path) -> io::Result<()> {
+    place(&archive(image)?, file)
+}
+
+/// Puts `bytes` where `file` is named, whole or not at all.
+pub(crate) fn place(bytes: &[u8], file: &Path) -> io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let mut draft = tempfile::NamedTempFile::new_in(folder)?;
-    draft.write_all(&archive(image)?)?;
+    draft.write_all(bytes)?;
     // A temporary file is its maker's alone; an image made by root is for whoever runs the cluster.
     draft.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     draft.persist(file).map_err(|error| error.error)?;
@@ -80,15 +109,7 @@ pub fn write(image: &Image, file: &Path) -> io::Result<()> {
 fn archive(image: &Image) -> io::Result<Vec<u8>> {
     let layer = layer(image)?;
     let digest = hex(&layer);
-    let config = serde_json::to_vec(&json!({
-        "architecture": architecture(), "os": "linux", "created": "1970-01-01T00:00:00Z",
-        "config": {
-            "User": image.user, "WorkingDir": "/", "Env": ["PATH=/"],
-            "Entrypoint": image.entrypoint.as_ref().map(|path| vec![path]), "Labels": image.labels,
-        },
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},
-        "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "ferrolb"}],
-    }))?;
+    let config = config(image, &digest)?;
     let (config_name, layer_name) = (format!("{}.json", hex(&config)), format!("{digest}/layer.tar"));
     let manifest = serde_json::to_vec(
         &json!([{"Config": config_name, "RepoTags": [image.tag], "Layers": [layer_name]}]),
@@ -101,7 +122,21 @@ fn archive(image: &Image) -> io::Result<Vec<u8>> {
     archive.into_inner()
 }
 
-fn layer(image: &Image) -> io::Result<Vec<u8>> {
+/// The image's configuration; `layer` is the digest of its only layer, uncompressed.
+pub(crate) fn config(image: &Image, layer: &str) -> io::Result<Vec<u8>> {
+    Ok(serde_json::to_vec(&json!({
+        "architecture": image.architecture, "os": "linux", "created": image.created,
+        "config": {
+            "User": image.user, "WorkingDir": "/", "Env": ["PATH=/"],
+            "Entrypoint": image.entrypoint.as_ref().map(|path| vec![path]), "Labels": image.labels,
+        },
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer}")]},
+        "history": [{"created": image.created, "created_by": "ferrolb"}],
+    }))?)
+}
+
+/// The image's only layer, a tar.
+pub(crate) fn layer(image: &Image) -> io::Result<Vec<u8>> {
     let mut layer = Builder::new(Vec::new());
     let mut folders: Vec<String> = Vec::new();
     let mut files = image.files.clone();
@@ -130,7 +165,8 @@ fn layer(image: &Image) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn append(archive: &mut Builder<Vec<u8>>, name: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
+/// One file of an archive.
+pub(crate) fn append(archive: &mut Builder<Vec<u8>>, name: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
     archive.append_data(&mut header(mode, bytes.len() as u64), name, bytes)
 }
 
@@ -146,16 +182,12 @@ fn header(mode: u32, size: u64) -> Header {
 }
 
 /// The processor in the words of the image format (Go's).
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
+pub(crate) fn architecture(rust: &str) -> &str {
+    match rust {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

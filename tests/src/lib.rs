@@ -8,6 +8,7 @@
 //! - [`chaos`] does to a cluster what must not take its addresses away.
 //! - [`plane`] is a control plane without nodes, and [`program`] one of our programs against it.
 //! - [`history`] says whether what Services showed was ever wrong; [`recorder`] records it.
+//! - [`release`] makes what is released: the same bytes from the same source.
 //! - [`scene`] is a cluster with FerroLB in it, in sentences.
 
 pub mod bench;
@@ -20,4 +21,5 @@ pub mod lab;
 pub mod plane;
 pub mod program;
 pub mod recorder;
+pub mod release;
 pub mod scene;

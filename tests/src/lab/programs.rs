@@ -9,6 +9,10 @@ use sha2::{Digest, Sha256};
 use super::LabError;
 use super::progress::Progress;
 use crate::image::{self, Image};
+use crate::release::PROGRAMS as FERROLB_PROGRAMS;
+use crate::release::build::Place;
+use crate::release::image::image as released;
+use crate::release::source::Source;
 
 /// The environment variable that chooses another version of Kubernetes than the first of [`KUBERNETES`], by its minor
 /// version: `1.33`.
@@ -48,9 +52,6 @@ pub const READY: &str = "FERROLB_PROGRAMS";
 
 /// FerroLB's own image, as `config/default` names it.
 pub const FERROLB: &str = "docker.io/library/ferrolb:dev";
-
-/// Our programs; package and program have one name.
-const FERROLB_PROGRAMS: [&str; 2] = ["ferrolb-controller", "ferrolb-speaker"];
 
 /// A build that says nothing for so long says that it is still there.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -171,7 +172,7 @@ pub fn images(progress: &Progress) -> Result<Vec<PathBuf>, LabError> {
     let ready = ready.filter(|folder| ["pause", "echo"].iter().all(|name| folder.join(name).is_file()));
     let built = match ready {
         Some(folder) => folder,
-        None => static_programs(&["ferrolb-lab-pods"], &["pause", "echo"], progress)?,
+        None => Place::here()?.build(&["ferrolb-lab-pods"], &["pause", "echo"], progress)?,
     };
     let folder = target().join("lab/images");
     let mut files = Vec::new();
@@ -191,13 +192,8 @@ pub fn images(progress: &Progress) -> Result<Vec<PathBuf>, LabError> {
 /// When cargo fails or a file cannot be written.
 pub fn ferrolb_image(progress: &Progress) -> Result<PathBuf, LabError> {
     let built = ferrolb_programs(progress)?;
-    // The speaker's manifest says user 0, as it needs a capability; whoever says nothing gets nobody.
-    let mut image = Image::new(FERROLB).user("65534");
-    for name in FERROLB_PROGRAMS {
-        image = image.file(&built.join(name), name);
-    }
-    image = image.label("org.opencontainers.image.title", "FerroLB");
-    image = image.label("org.opencontainers.image.licenses", "Apache-2.0");
+    let source = Source::of(&Place::here()?.workspace);
+    let image = released(FERROLB, &built, image::architecture(std::env::consts::ARCH), &source);
     let file = target().join("image/ferrolb.tar");
     image::write(&image, &file).map_err(|error| LabError::program("packing the image", error))?;
     Ok(file)
@@ -211,49 +207,11 @@ pub fn ferrolb_programs(progress: &Progress) -> Result<PathBuf, LabError> {
     if let Some(folder) = std::env::var_os(READY) {
         return Ok(PathBuf::from(folder));
     }
-    static_programs(&FERROLB_PROGRAMS, &FERROLB_PROGRAMS, progress)
-}
-
-/// Builds `binaries` of `packages` as static programs and returns their folder.
-///
-/// # Errors
-/// When cargo fails.
-pub fn static_programs(
-    packages: &[&str],
-    binaries: &[&str],
-    progress: &Progress,
-) -> Result<PathBuf, LabError> {
-    let triple = host_triple()?;
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--release", "--locked"]);
-    for package in packages {
-        cargo.args(["--package", package]);
-    }
-    // A target of its own keeps the flags away from procedural macros, which cannot be static.
-    cargo.args(["--target", &triple, "--target-dir"]).arg(target().join("static"));
-    for binary in binaries {
-        cargo.args(["--bin", binary]);
-    }
-    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
-    // What an outer cargo says of the test that it runs would make build scripts run anew.
-    let outer = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
-    for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| outer.iter().any(|prefix| name.starts_with(prefix))) {
-            cargo.env_remove(name);
-        }
-    }
-    watched(&format!("building {}", binaries.join(" and ")), &mut cargo, progress)?;
-    Ok(target().join("static").join(triple).join("release"))
-}
-
-fn host_triple() -> Result<String, LabError> {
-    let said = super::process::run(Command::new("rustc").arg("-vV"))?;
-    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned).ok_or_else(|| LabError::program("rustc -vV", "it names no host"))
+    Place::here()?.build(&FERROLB_PROGRAMS, &FERROLB_PROGRAMS, progress)
 }
 
 /// Runs a build; says what it is when it takes longer than a moment, and then that it goes on.
-fn watched(what: &str, command: &mut Command, progress: &Progress) -> Result<(), LabError> {
+pub(crate) fn watched(what: &str, command: &mut Command, progress: &Progress) -> Result<(), LabError> {
     let log = tempfile::NamedTempFile::new().map_err(LabError::at(std::env::temp_dir()))?;
     let output = || log.reopen().map_err(LabError::at(log.path()));
     let program = command.get_program().to_string_lossy().into_owned();

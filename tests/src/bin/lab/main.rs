@@ -4,6 +4,7 @@ mod bench;
 mod chaos;
 mod demo;
 mod figures;
+mod release;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -84,6 +85,11 @@ enum Task {
     Chaos(chaos::Args),
     /// Build FerroLB and pack its image into target/image/ferrolb.tar
     Image,
+    /// Make what is released: programs, the list of what is in them, an image of all architectures
+    Release {
+        #[command(subcommand)]
+        what: release::What,
+    },
     /// From nothing to a Service that answers from outside
     Demo {
         /// Leave the cluster up afterwards
@@ -201,6 +207,7 @@ fn run(name: &str, task: Task) -> Result<ExitCode, LabError> {
         Task::Bench { what } => bench::bench(name, what, &this_program()?)?,
         Task::Chaos(args) => return chaos::chaos(name, &args, &this_program()?),
         Task::Image => println!("{}", programs::ferrolb_image(&progress)?.display()),
+        Task::Release { what } => return release::release(what),
         Task::Demo { keep } => block_on(demo::demo(name, &this_program()?, keep))?,
         Task::PackImage { tag, out, user, entrypoint, files } => {
             pack(&tag, &out, &user, entrypoint.as_deref(), &files)?;

@@ -1,0 +1,42 @@
+//! FerroLB's own image: two static programs and nothing else.
+
+use std::path::Path;
+
+use super::source::Source;
+use super::{PROGRAMS, SBOM};
+use crate::image::Image;
+
+/// The image of the programs in `folder`, under this name and tag.
+#[must_use]
+pub fn image(tag: &str, folder: &Path, architecture: &str, source: &Source) -> Image {
+    // The speaker's manifest says user 0, as it needs a capability; whoever says nothing gets nobody.
+    let mut image = Image::new(tag).user("65534").architecture(architecture).created(&source.created());
+    for name in PROGRAMS {
+        image = image.file(&folder.join(name), name);
+    }
+    for (name, value) in labels(source) {
+        image = image.label(&name, &value);
+    }
+    image
+}
+
+/// What is said of an image, whichever architecture it is for.
+#[must_use]
+pub fn labels(source: &Source) -> Vec<(String, String)> {
+    let mut labels = vec![
+        ("title", "FerroLB".to_owned()),
+        ("description", "A load balancer for Kubernetes on bare metal, with MetalLB's API".to_owned()),
+        ("licenses", "Apache-2.0".to_owned()),
+        ("created", source.created()),
+    ];
+    if !source.revision.is_empty() {
+        labels.push(("revision", source.revision.clone()));
+    }
+    labels.into_iter().map(|(name, value)| (format!("org.opencontainers.image.{name}"), value)).collect()
+}
+
+/// Whether `folder` has all that a release has of one architecture.
+#[must_use]
+pub fn is_complete(folder: &Path) -> bool {
+    PROGRAMS.iter().chain([&SBOM]).all(|name| folder.join(name).is_file())
+}
