@@ -79,11 +79,16 @@ async fn there_and_back(lab: &Lab) -> Result<(), LabError> {
 
     let there = ["1.", "2.", "3.", "4.", "5.", "6.", "7."].map(|step| format!("### {step} "));
     let back = ["1.", "2.", "3.", "4."].map(|step| format!("### Back {step} "));
+    guide.follow("## What there is in your cluster")?;
+    guide.is_the_plan(&there[..6])?;
     guide.follow("## What stays and what does not")?;
     for (way, balancer) in [(&there[..], Balancer::Ferrolb), (&back[..], Balancer::Metallb)] {
         for step in way {
             guide.follow(step)?;
             State::stays(&before, &scene, step).await?;
+            // Speakers write a moment later what they announce.
+            wait("kubectl ferrolb migrate compare to find nothing", PATIENCE, async || guide.compares())
+                .await?;
             let [reset, of] = traffic.reset();
             progress.say(&format!(
                 "{}all addresses and owners are the same; of {of} connections {reset} have been reset",
@@ -285,22 +290,62 @@ impl Guide {
         for name in ["crds", "config"] {
             symlink(project(name), at.join(name)).map_err(LabError::at(name))?;
         }
+        process::run(
+            Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+                .current_dir(project("."))
+                .args(["build", "--quiet", "--locked", "--package", "ferrolb-plugin"]),
+        )?;
+        let plugin = "kubectl-ferrolb";
+        symlink(programs::target().join("debug").join(plugin), at.join(plugin))
+            .map_err(LabError::at(plugin))?;
         Ok(Guide { text, folder, manifest: metallb::manifest()?.to_string_lossy().into_owned() })
     }
 
     /// Runs the commands under the heading that begins so.
     fn follow(&self, heading: &str) -> Result<(), LabError> {
+        self.run(&self.commands(heading)).map(drop)
+    }
+
+    /// The commands under the heading that begins so.
+    fn commands(&self, heading: &str) -> String {
         let start = self.text.find(heading).unwrap_or_else(|| panic!("no heading {heading:?}"));
         let section = &self.text[start + heading.len()..];
         let section = &section[..section.find("\n##").unwrap_or(section.len())];
         let blocks: Vec<&str> =
             section.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
         assert!(!blocks.is_empty(), "no commands under {heading:?}");
+        blocks.join("\n")
+    }
+
+    /// `kubectl ferrolb migrate plan` says the same commands for this cluster as these headings have.
+    fn is_the_plan(&self, headings: &[String]) -> Result<(), LabError> {
+        let said = self.run("kubectl ferrolb migrate plan -o json")?;
+        let plan: Value =
+            serde_json::from_str(&said).map_err(|error| LabError::State(format!("{error}: {said}")))?;
+        for (n, heading) in headings.iter().enumerate() {
+            let planned = plan["steps"][n + 1]["commands"].as_array().into_iter().flatten();
+            let planned: Vec<&str> = planned.filter_map(Value::as_str).collect();
+            let written = self.commands(heading);
+            if planned != written.lines().collect::<Vec<_>>() {
+                return Err(LabError::State(format!("{heading:?} is not what the plan says: {plan:#}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Addresses and owners are what they were when the plan was made, as the API tells.
+    fn compares(&self) -> Result<(), String> {
+        let said = self.run("kubectl ferrolb migrate compare before.json || { echo \"exit code $?\"; }");
+        let said = said.map_err(|error| error.to_string())?;
+        if said.starts_with("no difference since ") { Ok(()) } else { Err(said) }
+    }
+
+    fn run(&self, commands: &str) -> Result<String, LabError> {
         let path = std::env::var("PATH").unwrap_or_default();
         let mut shell = Command::new("bash");
-        shell.args(["-euo", "pipefail", "-c", &blocks.join("\n")]).current_dir(self.folder.path());
+        shell.args(["-euo", "pipefail", "-c", commands]).current_dir(self.folder.path());
         shell.env("PATH", format!("{}:{path}", self.folder.path().display())).env("METALLB", &self.manifest);
-        process::run(&mut shell).map(drop)
+        process::run(&mut shell)
     }
 }
 
