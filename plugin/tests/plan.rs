@@ -7,19 +7,20 @@ mod support;
 use ferrolb_crds::names;
 use ferrolb_fake_api::{Fault, On, Verb, Weather};
 use ferrolb_plugin::migrate::{Plan, cluster};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
 
 use support::{api, change, file, load};
 
 async fn plan(parts: &[&str]) -> Plan {
-    Plan::of(&cluster(&load(parts).client(), None).await.unwrap())
+    Plan::of(&cluster(&load(parts).client(), None).await.expect("a cluster"))
 }
 
 fn golden(name: &str, plan: &Plan) {
     let (path, text) = (file(&format!("{name}.txt")), plan.to_string());
     if std::env::var_os("FERROLB_WRITE_GOLDEN").is_some() {
-        std::fs::write(&path, &text).unwrap();
+        std::fs::write(&path, &text).expect("a file");
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(text == expected, "{path} is not what is said now:\n{text}");
@@ -59,8 +60,8 @@ async fn half_way() {
 #[tokio::test]
 async fn ferrolb_alone_with_a_webhook_left_behind() {
     let api = load(&["definitions", "services", "manifest", "ferrolb"]);
-    assert!(api.remove::<k8s_openapi::api::apps::v1::Deployment>("metallb-system", "controller"));
-    assert!(api.remove::<k8s_openapi::api::apps::v1::DaemonSet>("metallb-system", "speaker"));
+    assert!(api.remove::<Deployment>("metallb-system", "controller"));
+    assert!(api.remove::<DaemonSet>("metallb-system", "speaker"));
     golden("ferrolb-alone", &Plan::of(&cluster(&api.client(), None).await.unwrap()));
 }
 
@@ -126,6 +127,42 @@ async fn nodes_without_a_speaker_are_told_only_while_they_would_announce() {
     assert_eq!(step.commands[0], format!("kubectl label node n3 {}=", names::EXCLUDE_NODE));
     api.put(node(json!({names::EXCLUDE_NODE: ""})));
     assert!(cluster(&api.client(), None).await.unwrap().without_speaker.is_empty());
+}
+
+#[tokio::test]
+async fn step_4_is_done_only_with_both_of_ferrolb_in_metallbs_namespace() {
+    let done = async |change: fn(&ferrolb_fake_api::ApiServer)| {
+        let api = load(&["definitions", "manifest", "ferrolb"]);
+        change(&api);
+        Plan::of(&cluster(&api.client(), None).await.unwrap()).steps[4].done
+    };
+    assert!(done(|_| {}).await);
+    assert!(!done(|api| assert!(api.remove::<DaemonSet>("metallb-system", "ferrolb-speaker"))).await);
+    let elsewhere = |api: &ferrolb_fake_api::ApiServer| {
+        assert!(api.remove::<DaemonSet>("metallb-system", "ferrolb-speaker"));
+        let mut speaker = support::documents("ferrolb").remove(1);
+        speaker["metadata"]["namespace"] = json!("other");
+        api.put(speaker);
+    };
+    assert!(!done(elsewhere).await);
+}
+
+/// Step 4 writes an overlay with MetalLB's namespace. kustomize carries it into the subject of a binding only where that has
+/// the very namespace and name of a ServiceAccount.
+#[test]
+fn an_overlays_namespace_reaches_the_subjects_of_our_bindings() {
+    for file in ["controller", "speaker"] {
+        let path = format!("{}/../config/rbac/{file}.yaml", env!("CARGO_MANIFEST_DIR"));
+        let objects: Vec<serde_json::Value> =
+            serde_saphyr::from_multiple(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let accounts = objects.iter().filter(|object| object["kind"] == "ServiceAccount");
+        let accounts: Vec<_> =
+            accounts.map(|object| (&object["metadata"]["namespace"], &object["metadata"]["name"])).collect();
+        let subjects = objects.iter().filter_map(|object| object["subjects"].as_array()).flatten();
+        let subjects: Vec<_> = subjects.map(|subject| (&subject["namespace"], &subject["name"])).collect();
+        assert_eq!(subjects.len(), 2);
+        assert!(subjects.iter().all(|subject| accounts.contains(subject)), "{accounts:?} {subjects:?}");
+    }
 }
 
 #[tokio::test]

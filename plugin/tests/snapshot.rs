@@ -11,7 +11,7 @@ use support::{change, load};
 const PARTS: [&str; 2] = ["services", "owners"];
 
 fn of(snapshot: &Snapshot) -> Value {
-    serde_json::to_value(&snapshot.services).unwrap()
+    serde_json::to_value(&snapshot.services).expect("JSON")
 }
 
 #[tokio::test]

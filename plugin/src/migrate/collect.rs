@@ -9,7 +9,6 @@ use ferrolb_crds::{IPAddressPool, L2Advertisement, ServiceL2Status, names};
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, RuleWithOperations, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -309,8 +308,16 @@ async fn without_speaker(
             .filter(|_| announces && labels.get(names::OS).is_none_or(|system| system == "linux"))
     };
     let nodes = or_note(list(&api, "Nodes", ListParams::default(), name).await, notes)?;
-    // Of what was not read, and of speakers that do not run at all, nothing follows.
-    if notes.len() > before || with.is_empty() {
+    if notes.len() > before {
+        notes.push(
+            "so it is not known which nodes have no speaker of MetalLB; FerroLB's run on every node, and addresses would move there: \
+             look at them before step 4"
+                .to_owned(),
+        );
+        return Ok(Vec::new());
+    }
+    // Of speakers that do not run at all nothing follows.
+    if with.is_empty() {
         return Ok(Vec::new());
     }
     Ok(nodes.into_iter().filter(|node| !with.contains(node)).collect())

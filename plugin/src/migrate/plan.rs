@@ -52,8 +52,12 @@ pub struct Metallb {
     pub webhooks: Vec<Leftover>,
     /// Definitions whose versions a webhook converts.
     pub converted: Vec<String>,
+    /// Both could be read; else step 1 has the usual names.
+    pub webhooks_read: bool,
     /// The value of `FERROLB_EXCLUDE_INTERFACES`, where MetalLB's list was changed.
     pub excluded_interfaces: Option<String>,
+    /// That list is there and could be read.
+    pub interfaces_read: bool,
 }
 
 /// What stays.
@@ -98,7 +102,7 @@ impl Plan {
             kept: kept(cluster, &services, &announcements),
             unsupported: unsupported::all(cluster, &services, &announcements),
             notes: notes(cluster, metallb.as_ref(), &ferrolb),
-            steps: steps::all(cluster, metallb.as_ref(), !ferrolb.is_empty()),
+            steps: steps::all(cluster, metallb.as_ref()),
             ferrolb: ferrolb.into_iter().map(named).collect(),
             metallb,
         }
@@ -126,6 +130,8 @@ fn metallb(cluster: &Cluster) -> Option<Metallb> {
         settings: [answers("controller", controller), answers("speaker", speaker)].concat(),
         webhooks: cluster.webhooks.clone().unwrap_or_default(),
         converted: steps::converted(cluster),
+        webhooks_read: steps::known(cluster),
+        interfaces_read: patterns.is_some(),
         excluded_interfaces: patterns.and_then(|patterns| interfaces::flag(patterns)),
     })
 }

@@ -1,5 +1,7 @@
 //! The steps, as commands with this cluster's names: those of docs/migrate.md where MetalLB is as its manifest installs it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 
 use super::cluster::{Cluster, Named, Product, Workload};
@@ -34,7 +36,7 @@ pub struct Step {
 }
 
 /// All steps that lead from what there is to FerroLB alone.
-pub(crate) fn all(cluster: &Cluster, metallb: Option<&Metallb>, ferrolb: bool) -> Vec<Step> {
+pub(crate) fn all(cluster: &Cluster, metallb: Option<&Metallb>) -> Vec<Step> {
     let Some(metallb) = metallb else {
         let leftover = webhooks(cluster);
         return if leftover.done || !known(cluster) { Vec::new() } else { vec![leftover] };
@@ -44,7 +46,7 @@ pub(crate) fn all(cluster: &Cluster, metallb: Option<&Metallb>, ferrolb: bool) -
         webhooks(cluster),
         definitions(cluster),
         controller(cluster, metallb),
-        beside(cluster, metallb, ferrolb),
+        beside(cluster, metallb),
         speakers(cluster, metallb),
         rest(cluster, metallb),
         compare(),
@@ -57,7 +59,8 @@ pub(crate) fn converted(cluster: &Cluster) -> Vec<String> {
     all.map(|definition| definition.name.clone()).collect()
 }
 
-fn known(cluster: &Cluster) -> bool {
+/// Whether it is known what there is of webhooks.
+pub(crate) fn known(cluster: &Cluster) -> bool {
     cluster.webhooks.is_some() && cluster.definitions.is_some()
 }
 
@@ -135,19 +138,19 @@ fn gone(workload: &Workload) -> String {
     format!("wait --for=delete pod -l {} --timeout=60s", workload.selector)
 }
 
-fn beside(cluster: &Cluster, metallb: &Metallb, ferrolb: bool) -> Step {
+fn beside(cluster: &Cluster, metallb: &Metallb) -> Step {
     let namespace = &metallb.namespace;
     let ignores = metallb.settings.iter().any(|setting| {
         matches!(setting.answer, Answer::CarriedOver { variable: "FERROLB_IGNORE_EXCLUDE_LB", .. })
     });
     let mut why = "Both now answer for each address, from the same node and with the same MAC. Go on when no speaker lacks the key of \
-                   the hellos, for which the last command waits."
+                   the hellos, for which the last command waits. The nodes must have the image, or a registry of it: docs/install.md."
         .to_owned();
     let mut commands = Vec::new();
     if !cluster.without_speaker.is_empty() {
         let nodes = &cluster.without_speaker;
         why += &format!(
-            "\nMetalLB has no speaker on {}, and FerroLB's run on every node: without a word addresses would move there. ",
+            "\nMetalLB has no speaker on {}, and FerroLB's run on every node: addresses would move there. ",
             nodes.join(", ")
         );
         if ignores {
@@ -180,7 +183,10 @@ fn beside(cluster: &Cluster, metallb: &Metallb, ferrolb: bool) -> Step {
         "until [ -z \"$(kubectl -n {namespace} get configurationstates -o \
          jsonpath='{{.items[*].status.conditions[?(@.type==\"HelloKeyLoaded\")].status}}')\" ]; do sleep 1; done"
     ));
-    Step { title: "4. FerroLB comes beside it".into(), why, commands, done: ferrolb }
+    // Both, and here: elsewhere, or one of them, does not serve these pools.
+    let done =
+        [Product::FerrolbController, Product::FerrolbSpeaker].into_iter().all(|p| cluster.of(p).is_some());
+    Step { title: "4. FerroLB comes beside it".into(), why, commands, done }
 }
 
 /// Writes an overlay with what differs from `config/default`; nothing where nothing does.
@@ -213,8 +219,8 @@ fn overlay(metallb: &Metallb) -> Option<String> {
 }
 
 /// What is set on FerroLB's `part`, by name; each once.
-fn variables(metallb: &Metallb, part: &str) -> std::collections::BTreeMap<&'static str, String> {
-    let mut variables: std::collections::BTreeMap<&'static str, String> = std::collections::BTreeMap::new();
+fn variables(metallb: &Metallb, part: &str) -> BTreeMap<&'static str, String> {
+    let mut variables: BTreeMap<&'static str, String> = BTreeMap::new();
     for setting in &metallb.settings {
         match &setting.answer {
             Answer::CarriedOver { variable, value, both } if *both || setting.part == part => {
@@ -249,9 +255,12 @@ fn speakers(cluster: &Cluster, metallb: &Metallb) -> Step {
 
 fn rest(cluster: &Cluster, metallb: &Metallb) -> Step {
     let namespace = &metallb.namespace;
-    let memberlist = format!(
+    let mut memberlist = format!(
         "kubectl -n {namespace} delete --ignore-not-found secret/metallb-memberlist secret/memberlist"
     );
+    for secret in memberlist_secrets(cluster) {
+        memberlist += &format!(" secret/{secret}");
+    }
     let statuses = "kubectl delete --ignore-not-found crd/servicebgpstatuses.metallb.io".to_owned();
     let (why, commands) = match &metallb.installed {
         Installed::Manifest | Installed::Operator { .. } => {
@@ -314,6 +323,15 @@ fn rest(cluster: &Cluster, metallb: &Metallb) -> Step {
         }
     };
     Step { title: "6. What else is left of MetalLB".into(), why, commands, done: false }
+}
+
+/// The Secrets that MetalLB's controller makes for memberlist under other names than the usual ones.
+fn memberlist_secrets(cluster: &Cluster) -> BTreeSet<&str> {
+    let settings = cluster.metallb().into_iter().flat_map(|workload| &workload.settings);
+    let named = settings
+        .filter(|setting| ["METALLB_ML_SECRET_NAME", "ml-secret-name"].contains(&setting.name.as_str()));
+    let usual = ["metallb-memberlist", "memberlist", ""];
+    named.map(|setting| setting.value.as_str()).filter(|name| !usual.contains(name)).collect()
 }
 
 fn compare() -> Step {

@@ -21,16 +21,19 @@ impl Display for Plan {
         match &self.metallb {
             Some(metallb) => found(f, metallb)?,
             None => {
-                writeln!(f, "MetalLB\n  not found: no Deployment and no DaemonSet of it in any namespace\n")?
+                let place = if self.unread.is_empty() { "in any namespace" } else { "in what could be read" };
+                writeln!(f, "MetalLB\n  not found: no Deployment and no DaemonSet of it {place}\n")?;
             }
         }
         if !self.ferrolb.is_empty() {
             let names: Vec<String> = self.ferrolb.iter().map(ToString::to_string).collect();
             writeln!(f, "FerroLB\n  there already: {}\n", names.join(", "))?;
         }
-        kept(f, &self.kept)?;
+        let none = if self.unread.is_empty() { "none" } else { "none of what could be read" };
+        kept(f, &self.kept, none)?;
         if self.unsupported.is_empty() {
-            writeln!(f, "Not supported\n  nothing of what there is\n")?;
+            let what = if self.unread.is_empty() { "there is" } else { "could be read" };
+            writeln!(f, "Not supported\n  nothing of what {what}\n")?;
         } else {
             writeln!(f, "Not supported")?;
             bullets(f, self.unsupported.iter().map(|entry| format!("{}: {}.", entry.object, entry.means)))?;
@@ -90,14 +93,19 @@ fn found(f: &mut Formatter<'_>, metallb: &Metallb) -> Result {
     line(
         f,
         "webhooks",
-        if webhooks.is_empty() { "none" } else { "would be left behind; step 1 takes them away" },
+        match (metallb.webhooks_read, webhooks.is_empty()) {
+            (false, _) => "not all could be read; step 1 has the usual names of those",
+            (true, true) => "none",
+            (true, false) => "would be left behind; step 1 takes them away",
+        },
     )?;
     webhooks.iter().try_for_each(|hook| writeln!(f, "    {hook}"))?;
     line(
         f,
         "interfaces",
         &match &metallb.excluded_interfaces {
-            None => "those that it leaves out are FerroLB's default".to_owned(),
+            None if metallb.interfaces_read => "those that it leaves out are FerroLB's default".to_owned(),
+            None => "no list of those that it leaves out was read; FerroLB has its default".to_owned(),
             Some(patterns) => {
                 format!("the list of those that it leaves out was changed; step 4 sets it: {patterns}")
             }
@@ -118,10 +126,10 @@ fn line(f: &mut Formatter<'_>, name: &str, text: &str) -> Result {
     writeln!(f, "  {name:<12}{text}")
 }
 
-fn kept(f: &mut Formatter<'_>, kept: &Kept) -> Result {
+fn kept(f: &mut Formatter<'_>, kept: &Kept, none: &str) -> Result {
     writeln!(f, "Kept")?;
-    named(f, "IPAddressPools", &kept.pools)?;
-    named(f, "L2Advertisements", &kept.l2_advertisements)?;
+    named(f, "IPAddressPools", &kept.pools, none)?;
+    named(f, "L2Advertisements", &kept.l2_advertisements, none)?;
     let addresses: usize = kept.services.iter().map(|service| service.addresses.len()).sum();
     writeln!(f, "  Services with addresses: {} ({addresses} addresses)", kept.services.len())?;
     for service in kept.services.iter().take(SHOWN) {
@@ -132,16 +140,16 @@ fn kept(f: &mut Formatter<'_>, kept: &Kept) -> Result {
     if let Some(more) = kept.services.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         writeln!(f, "    and {more} more: -o json names all")?;
     }
-    named(f, "Services that wait for an address", &kept.waiting)?;
+    named(f, "Services that wait for an address", &kept.waiting, none)?;
     if kept.foreign > 0 {
         writeln!(f, "  Services of another loadBalancerClass, for others to serve: {}", kept.foreign)?;
     }
     writeln!(f)
 }
 
-fn named(f: &mut Formatter<'_>, what: &str, names: &[String]) -> Result {
+fn named(f: &mut Formatter<'_>, what: &str, names: &[String], none: &str) -> Result {
     if names.is_empty() {
-        return writeln!(f, "  {what}: none");
+        return writeln!(f, "  {what}: {none}");
     }
     let more = match names.len().checked_sub(SHOWN) {
         Some(more) if more > 0 => format!(" and {more} more: -o json names all"),

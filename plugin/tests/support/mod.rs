@@ -56,7 +56,7 @@ pub(crate) fn file(name: &str) -> String {
 
 /// The objects of a file.
 pub(crate) fn documents(name: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(file(&format!("{name}.yaml"))).unwrap();
+    let text = std::fs::read_to_string(file(&format!("{name}.yaml"))).expect(name);
     serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn load(parts: &[&str]) -> ApiServer {
 pub(crate) fn change(api: &ApiServer, kind: &str, name: &str, change: impl FnOnce(&mut Value)) {
     let mut all = ["definitions", "services", "manifest", "helm", "owners"].into_iter().flat_map(documents);
     let mut found =
-        all.find(|document| document["kind"] == kind && document["metadata"]["name"] == name).unwrap();
+        all.find(|document| document["kind"] == kind && document["metadata"]["name"] == name).expect(name);
     change(&mut found);
     api.put(found);
 }
