@@ -326,7 +326,7 @@ impl Guide {
             let planned = plan["steps"][n + 1]["commands"].as_array().into_iter().flatten();
             let planned: Vec<&str> = planned.filter_map(Value::as_str).collect();
             let written = self.commands(heading);
-            if planned != written.lines().collect::<Vec<_>>() {
+            if planned != written.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>() {
                 return Err(LabError::State(format!("{heading:?} is not what the plan says: {plan:#}")));
             }
         }
