@@ -179,8 +179,9 @@ impl Speaker {
         Ok(())
     }
 
-    /// Whether another speaker claims what we have, and said so a while ago: then it was us who stood still, too short for a
-    /// pause, and what made it claim the address is on its way to us as well. Until that is known we give way to it.
+    /// Where another speaker claims what we have, and said so a while ago, it was us who stood still, too short for a pause, and
+    /// what made it claim the address is on its way to us as well. So what we know of the API counts as out of date until it
+    /// was asked, by which we give way. An old frame that is said again does no more than that: its claim is not taken.
     fn look_for_contradiction(&mut self, link: LinkIndex, message: &Message, woken: Duration, now: Duration) {
         if self.stale || now.saturating_sub(woken) < self.config.timing.interval / LATE {
             return;
