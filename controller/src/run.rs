@@ -196,7 +196,7 @@ impl Shell {
                         Seen::Deleted(_) => None,
                         Seen::Failing => return,
                     };
-                    let _ = leases.send(Input::Lease(Ok(record)));
+                    let _ = leases.send(Input::Lease(record));
                 },
             ),
         ]
@@ -271,7 +271,7 @@ impl Shell {
                     if let Err(words) = &looked {
                         tracing::warn!("{words}; no address is given before that");
                     }
-                    send(Input::Lease(looked.map_err(|_| ())));
+                    send(Input::LookedAtLease(looked.map_err(|_| ())));
                 });
             }
             Effect::Relist(list) => {
@@ -351,8 +351,8 @@ impl Shell {
     fn say_reign(&mut self, last: &mut Reign, brain: &Brain) {
         let words = match brain.reign() {
             Reign::Follower => match brain.leader() {
-                Some(leader) => format!("another controller leads: {leader}"),
-                None => String::new(),
+                Some(leader) if leader != brain.name() => format!("another controller leads: {leader}"),
+                _ => String::new(),
             },
             Reign::Relisting { .. } => "took the lead; listing Services anew".to_owned(),
             Reign::Fencing { .. } => "making sure that late writes of a controller before fail".to_owned(),

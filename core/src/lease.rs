@@ -67,6 +67,9 @@ pub enum Accession {
 }
 
 /// One who would lead.
+///
+/// It learns what the Lease is in three ways: from the answers to its claims, from a watch, and by a look at it (a
+/// quorum read). A watch may lag: what it tells may be from before a claim that has been answered since.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     me: String,
@@ -107,28 +110,64 @@ impl Candidate {
         }
     }
 
+    /// Its name among all.
+    pub fn name(&self) -> &str {
+        &self.me
+    }
+
     /// How often it is renewed: five times in its duration.
     fn period(&self) -> Duration {
         self.duration / 5
     }
 
-    /// The Lease is now `record`; `None` if there is none.
+    /// The watch says that the Lease is `record`; `None` if there is none.
     ///
-    /// 1. A state seen before changes nothing: the time since it was seen first goes on.
-    /// 2. A Lease that another holds ends the own reign.
+    /// 1. While an answer to a claim is awaited, that there is none says nothing: the answer will tell.
+    /// 2. A leader does not believe that there is none: this may be of before its claim. It wants a look.
+    /// 3. What is not newer than what is known changes nothing: the time since that was seen first goes on.
+    /// 4. A Lease that another holds ends the own reign.
     pub fn observe(&mut self, record: Option<Record>, now: Duration) {
-        self.known = true;
         let Some(record) = record else {
-            self.seen = None;
-            // Somebody deleted it. Whoever creates it next leads.
-            if self.sent.is_none() {
-                self.reign = None;
+            if self.sent.is_some() {
+                return;
+            }
+            if self.reign.is_some() {
+                self.known = false;
+            } else {
+                self.known = true;
+                self.seen = None;
             }
             return;
         };
-        if self.seen.as_ref().is_some_and(|(seen, _)| *seen == record) {
+        if self.seen.as_ref().is_some_and(|(seen, _)| !is_newer(&record.version, &seen.version)) {
             return;
         }
+        self.know(record, now);
+    }
+
+    /// A look at the Lease, as asked for by [`Candidate::wants_look`], shows `record`; `None` if there is none.
+    ///
+    /// 1. If the watch was faster, it is one more thing that may be of before.
+    /// 2. Else it is believed whatever it says: that there is none, or one older than what was known, as after the
+    ///    cluster was restored from a backup.
+    pub fn looked(&mut self, record: Option<Record>, now: Duration) {
+        if self.known || self.sent.is_some() {
+            return self.observe(record, now);
+        }
+        match record {
+            None => {
+                // Somebody deleted it. Whoever creates it next leads.
+                self.known = true;
+                self.seen = None;
+                self.reign = None;
+            }
+            Some(record) if self.seen.as_ref().is_some_and(|(seen, _)| *seen == record) => self.known = true,
+            Some(record) => self.know(record, now),
+        }
+    }
+
+    fn know(&mut self, record: Record, now: Duration) {
+        self.known = true;
         if let Some((transitions, _)) = self.reign
             && (record.holder != self.me || record.transitions != transitions)
         {
@@ -243,185 +282,18 @@ impl Candidate {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const DURATION: Duration = Duration::from_secs(15);
-
-    fn at(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    fn claim(step: Step) -> Claim {
-        match step {
-            Step::Send(claim) => claim,
-            Step::Wait(until) => panic!("waits until {until:?}"),
-        }
-    }
-
-    /// The Lease in an API server.
-    #[derive(Default)]
-    struct Server {
-        record: Option<Record>,
-        version: u64,
-    }
-
-    impl Server {
-        fn write(&mut self, claim: &Claim) -> Answer {
-            if claim.replaces != self.record.as_ref().map(|record| record.version.clone()) {
-                return Answer::Lost;
-            }
-            self.version += 1;
-            let record = Record {
-                holder: claim.holder.clone(),
-                duration: claim.duration,
-                transitions: claim.transitions,
-                version: self.version.to_string(),
-            };
-            self.record = Some(record.clone());
-            Answer::Done(record)
-        }
-    }
-
-    #[test]
-    fn the_first_one_creates_it_and_renews_it() {
-        let (mut server, mut a) = (Server::default(), Candidate::new("a", DURATION));
-        assert!(a.wants_look());
-        assert!(matches!(a.next(at(0)), Step::Wait(_)), "nothing before the API was asked");
-        a.observe(None, at(0));
-        let created = claim(a.next(at(1)));
-        assert_eq!(created.replaces, None);
-        assert!(!a.leads(at(1)), "not before the answer");
-        assert_eq!(a.answered(server.write(&created), at(3)), Some(Accession::Unclean));
-        assert!(a.leads(at(10)) && !a.leads(at(11)), "it counts from when the claim was sent");
-        assert_eq!(a.next(at(3)), Step::Wait(at(4)));
-        let renewed = claim(a.next(at(4)));
-        assert!(renewed.renewal);
-        assert_eq!(a.answered(server.write(&renewed), at(5)), None);
-        assert_eq!(a.leads_until(), Some(at(14)));
-    }
-
-    #[test]
-    fn a_challenger_waits_from_when_it_saw_the_last_change() {
-        let mut server = Server::default();
-        let (mut a, mut b) = (Candidate::new("a", DURATION), Candidate::new("b", DURATION));
-        a.observe(None, at(0));
-        let created = claim(a.next(at(0)));
-        a.answered(server.write(&created), at(0));
-        b.observe(server.record.clone(), at(5));
-        b.observe(server.record.clone(), at(12));
-        assert_eq!(b.next(at(12)), Step::Wait(at(20)));
-        let taken = claim(b.next(at(20)));
-        assert_eq!((taken.transitions, taken.renewal), (1, false));
-        assert_eq!(b.answered(server.write(&taken), at(20)), Some(Accession::Unclean));
-        // The one before renews too late, and learns it.
-        let late = claim(a.next(at(21)));
-        assert_eq!(a.answered(server.write(&late), at(21)), None);
-        a.observe(server.record.clone(), at(21));
-        assert_eq!(a.leads_until(), None);
-        assert_eq!(a.holder(), Some("b"));
-    }
-
-    #[test]
-    fn what_was_given_back_is_taken_at_once() {
-        let mut server = Server::default();
-        let (mut a, mut b) = (Candidate::new("a", DURATION), Candidate::new("b", DURATION));
-        a.observe(None, at(0));
-        let created = claim(a.next(at(0)));
-        a.answered(server.write(&created), at(0));
-        b.observe(server.record.clone(), at(1));
-        let back = a.give_back().unwrap();
-        assert!(!a.leads(at(1)));
-        server.write(&back);
-        b.observe(server.record.clone(), at(2));
-        let taken = claim(b.next(at(2)));
-        let answer = server.write(&taken);
-        // The watch is faster than the answer.
-        b.observe(server.record.clone(), at(2));
-        assert_eq!(b.answered(answer, at(2)), Some(Accession::Clean));
-    }
-
-    #[test]
-    fn the_same_pod_started_anew_need_not_wait() {
-        let mut server = Server::default();
-        let mut before = Candidate::new("a", DURATION);
-        before.observe(None, at(0));
-        let created = claim(before.next(at(0)));
-        before.answered(server.write(&created), at(0));
-        let mut after = Candidate::new("a", DURATION);
-        after.observe(server.record.clone(), at(1));
-        let taken = claim(after.next(at(1)));
-        assert_eq!((taken.transitions, taken.renewal), (1, false), "it is another reign");
-        assert_eq!(after.answered(server.write(&taken), at(1)), Some(Accession::Unclean));
-    }
-
-    #[test]
-    fn a_renewal_of_unknown_outcome_goes_on_if_it_was_done() {
-        let mut server = Server::default();
-        let mut a = Candidate::new("a", DURATION);
-        a.observe(None, at(0));
-        let created = claim(a.next(at(0)));
-        a.answered(server.write(&created), at(0));
-        let renewed = claim(a.next(at(3)));
-        server.write(&renewed);
-        assert_eq!(a.answered(Answer::Unknown, at(8)), None);
-        assert!(a.wants_look());
-        a.observe(server.record.clone(), at(9));
-        assert!(a.leads(at(9)) && !a.leads(at(10)), "what is not known does not count");
-        let again = claim(a.next(at(9)));
-        assert!(again.renewal);
-        assert_eq!(a.answered(server.write(&again), at(9)), None, "and it is the same reign");
-        assert!(a.leads(at(18)));
-    }
-
-    #[test]
-    fn after_an_outage_the_reign_goes_on_if_nobody_took_over() {
-        let mut server = Server::default();
-        let mut a = Candidate::new("a", DURATION);
-        a.observe(None, at(0));
-        let created = claim(a.next(at(0)));
-        a.answered(server.write(&created), at(0));
-        let lost = claim(a.next(at(3)));
-        a.answered(Answer::Unknown, at(60));
-        assert!(lost.renewal && !a.leads(at(60)));
-        a.observe(server.record.clone(), at(61));
-        let renewed = claim(a.next(at(61)));
-        assert_eq!(a.answered(server.write(&renewed), at(61)), None, "the same reign");
-        assert!(a.leads(at(62)));
-    }
-
-    proptest! {
-        /// Three candidates with clocks of their own, whose looks and claims are answered late or never: at no
-        /// moment do two lead.
-        #[test]
-        fn never_two_lead(steps in proptest::collection::vec((0usize..3, 0u8..8, 0u64..9), 1..300)) {
-            let mut server = Server::default();
-            let mut now = at(100);
-            let mut all: Vec<Candidate> =
-                ["a", "b", "c"].iter().map(|name| Candidate::new(*name, DURATION)).collect();
-            let offset = |index: usize| at(1000 * index as u64);
-            let mut looks: Vec<Option<Option<Record>>> = vec![None; 3];
-            let mut answers: Vec<Option<Answer>> = vec![None; 3];
-            for (index, action, seconds) in steps {
-                now += at(seconds);
-                let (who, clock) = (&mut all[index], now + offset(index));
-                match action {
-                    // A look is taken now, and arrives with a later step.
-                    0 => looks[index] = Some(server.record.clone()),
-                    1 | 2 => if let Some(record) = looks[index].take() { who.observe(record, clock) },
-                    3 => if let Some(answer) = answers[index].take() { who.answered(answer, clock); },
-                    4 if answers[index].is_some() => {
-                        answers[index] = None;
-                        who.answered(Answer::Unknown, clock);
-                    }
-                    5 if who.leads(clock) => if let Some(claim) = who.give_back() { server.write(&claim); },
-                    _ => if let Step::Send(claim) = who.next(clock) { answers[index] = Some(server.write(&claim)); },
-                }
-                let leading = all.iter().enumerate().filter(|(i, who)| who.leads(now + offset(*i))).count();
-                prop_assert!(leading <= 1, "{leading} lead");
-            }
-        }
+/// Whether a `metadata.resourceVersion` is of after another of the same object: they are decimal numbers of any length,
+/// and may be compared (Kubernetes API concepts, "Resource versions"). Two that are not such numbers are told apart
+/// alone.
+fn is_newer(version: &str, than: &str) -> bool {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if number(version) && number(than) {
+        let [a, b] = [version, than].map(|text| text.trim_start_matches('0'));
+        (a.len(), a) > (b.len(), b)
+    } else {
+        version != than
     }
 }
+
+#[cfg(test)]
+mod tests;

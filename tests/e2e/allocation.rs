@@ -289,7 +289,9 @@ async fn as_03_restarts_change_nothing(world: &mut World) -> Done {
         }
     }
     let before = world.versions().await?;
+    let mut logs = String::new();
     for _ in 0..5 {
+        logs += &world.log();
         world.stop()?;
         world.start()?;
         // Its first write after the start shows that it has looked at everything.
@@ -298,6 +300,7 @@ async fn as_03_restarts_change_nothing(world: &mut World) -> Done {
         world.delete("probe").await?;
     }
     same("versions after restarts", world.versions().await?, before)
+        .map_err(|error| format!("{error}\n{logs}{}", world.log()))
 }
 
 async fn as_04_who_changes_loses_the_right_to_share(world: &mut World) -> Done {

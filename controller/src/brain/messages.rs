@@ -40,8 +40,10 @@ pub enum Input {
     Conflicts(Seen<Report>),
     /// The watch of our `ConfigurationState`.
     States(Seen<ConfigurationState>),
-    /// What the Lease is, or that there is none; `Err` if that could not be learned.
-    Lease(Result<Option<Record>, ()>),
+    /// The watch of the Lease: what it is, or that there is none.
+    Lease(Option<Record>),
+    /// What a look at the Lease showed, or that there is none; `Err` if that could not be learned.
+    LookedAtLease(Result<Option<Record>, ()>),
     /// The answer to a claim.
     Claimed(Answer),
     /// What became of a write.
@@ -86,7 +88,7 @@ pub enum Effect {
     WriteState(Box<ConfigurationStateStatus>),
     /// Write the Lease; answered by [`Input::Claimed`].
     Claim(Claim),
-    /// Look at the Lease; answered by [`Input::Lease`].
+    /// Look at the Lease; answered by [`Input::LookedAtLease`].
     LookAtLease,
     /// End the watch of Services and begin a new one by a quorum list, with this number.
     Relist(u64),

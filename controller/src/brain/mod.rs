@@ -147,6 +147,11 @@ impl Brain {
         }
     }
 
+    /// Its name in the Lease.
+    pub fn name(&self) -> &str {
+        self.lease.name()
+    }
+
     /// Who leads, as far as is known.
     pub fn leader(&self) -> Option<&str> {
         self.lease.holder()
@@ -205,10 +210,11 @@ impl Brain {
                 };
                 self.dirty = true;
             }
-            Input::Lease(looked) => {
+            Input::Lease(record) => self.lease.observe(record, now.boot),
+            Input::LookedAtLease(looked) => {
                 self.looking = false;
                 match looked {
-                    Ok(record) => self.lease.observe(record, now.boot),
+                    Ok(record) => self.lease.looked(record, now.boot),
                     Err(()) => self.look_not_before = now.boot + FIRST_PAUSE * 4,
                 }
             }

@@ -22,6 +22,8 @@ pub(super) struct Server {
     /// Every change in order: the object, or `None` and the last object for a deletion.
     pub(super) history: Vec<(Service, bool)>,
     pub(super) lease: Option<Record>,
+    /// Every state of the Lease, in order.
+    pub(super) leases: Vec<Record>,
     pub(super) pools: Vec<IPAddressPool>,
     holders: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
     /// Services whose terms of sharing a user changed while they had an address, and no controller has seen it yet.
@@ -189,6 +191,7 @@ impl Server {
             version: self.version.to_string(),
         };
         self.lease = Some(record.clone());
+        self.leases.push(record.clone());
         Answer::Done(record)
     }
 }

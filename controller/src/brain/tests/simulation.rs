@@ -52,6 +52,8 @@ struct Controller {
     /// It does nothing until then.
     paused_until: Duration,
     watch: Watch,
+    /// How many states of the Lease its watch has shown, or left out by a list.
+    leases_shown: usize,
     /// What it is about to do, in the order decided.
     todo: Vec<Effect>,
     /// What it waits for.
@@ -132,6 +134,7 @@ impl World {
             clock,
             paused_until: Duration::ZERO,
             watch: Watch::default(),
+            leases_shown: self.server.leases.len().saturating_sub(1),
             todo: Vec::new(),
             waiting: Vec::new(),
             answers: Vec::new(),
@@ -318,8 +321,9 @@ impl World {
     /// One step of a controller; `fair` or, at the end, all that it can do.
     fn controller_acts(&mut self, index: usize, faults: bool) {
         let now = Now { boot: self.now + self.controllers[index].clock, wall: 1 };
-        match self.chance.below(6) {
+        match self.chance.below(7) {
             0 => self.watch(index, faults, now),
+            6 => self.watch_lease(index, faults, now),
             1 => {
                 let count = self.controllers[index].answers.len();
                 let pick = self.chance.below(count);
@@ -395,6 +399,24 @@ impl World {
         }
     }
 
+    /// The watch of the Lease goes on: it shows one state after the other, or leaves some out.
+    fn watch_lease(&mut self, index: usize, faults: bool, now: Now) {
+        let skips = faults && self.chance.one_in(10);
+        let controller = &mut self.controllers[index];
+        let last = self.server.leases.len().saturating_sub(1);
+        if skips {
+            controller.leases_shown = controller.leases_shown.max(last);
+        }
+        let record = self.server.leases.get(controller.leases_shown).cloned();
+        if record.is_some() {
+            controller.leases_shown += 1;
+            controller.brain.handle(Input::Lease(record), now);
+        } else if self.server.leases.is_empty() {
+            // Before anybody has made it, the list is empty.
+            controller.brain.handle(Input::Lease(None), now);
+        }
+    }
+
     /// The next thing that the controller wanted to do: checked against the Lease, then sent.
     fn perform(&mut self, index: usize, now: Now) {
         let controller = &mut self.controllers[index];
@@ -416,7 +438,7 @@ impl World {
             Effect::Claim(claim) => self.network.push(packet(Waiting::Claim(claim))),
             Effect::LookAtLease => {
                 let record: Option<Record> = self.server.lease.clone();
-                controller.answers.push(Input::Lease(Ok(record)));
+                controller.answers.push(Input::LookedAtLease(Ok(record)));
             }
             Effect::Relist(list) => controller.watch = Watch { list, ..Watch::default() },
             Effect::ConfirmPools => {
