@@ -92,6 +92,16 @@ async fn the_steps_are_those_of_the_documentation() {
     for step in &steps[1..7] {
         assert_eq!(step.commands, section(&format!("### {}\n", step.title)), "{}", step.title);
     }
+    let released = plan(&["definitions", "services", "chart"]).await.steps;
+    for (n, step) in released.iter().enumerate().take(7).skip(1) {
+        let heading = if (3..=6).contains(&n) { "### Helm " } else { "### " };
+        // A command of several lines writes a file.
+        let commands: Vec<_> = step.commands.iter().flat_map(|command| command.lines()).collect();
+        assert_eq!(commands, section(&format!("{heading}{}\n", step.title)), "{}", step.title);
+    }
+    assert_eq!(steps[7], released[7]);
+    let values = section("### Helm 0. Keep a copy of the values too");
+    assert_eq!(released[0].commands, [&steps[0].commands[..], &values].concat());
     let others = [section("## What stays and what does not"), section("### 7. Compare")].concat();
     let commands = steps[0].commands.iter().chain(&steps[7].commands);
     for command in commands.filter(|command| !command.contains("ferrolb migrate")) {

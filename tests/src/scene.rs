@@ -42,6 +42,8 @@ pub struct Scene {
     pub client: kube::Client,
     /// The Kubernetes namespace of this scene.
     pub namespace: String,
+    /// The namespace whose pools are read: [`SYSTEM`], or what [`Scene::with_pools_in`] says.
+    system: String,
 }
 
 /// Installs FerroLB in `lab` as a user does: the image, `crds/`, `config/default`. Waits until all of it is ready.
@@ -122,7 +124,7 @@ impl Scene {
     /// When the API server refuses.
     pub async fn in_lab(lab: &Lab, name: &str) -> Result<Self, LabError> {
         let client = lab.client().await?;
-        let scene = Scene { lab: lab.clone(), client, namespace: name.to_owned() };
+        let scene = Scene { lab: lab.clone(), client, namespace: name.to_owned(), system: SYSTEM.to_owned() };
         scene.end().await?;
         let api: Api<Namespace> = Api::all(scene.client.clone());
         wait(&format!("the end of an earlier namespace {name}"), PATIENCE, async || {
@@ -136,6 +138,12 @@ impl Scene {
         let namespace: Namespace = object(json!({"metadata": {"name": name}}))?;
         api.create(&PostParams::default(), &namespace).await.map_err(api_error("creating a namespace"))?;
         Ok(scene)
+    }
+
+    /// The same scene in a cluster whose balancer is in another namespace than [`SYSTEM`].
+    #[must_use]
+    pub fn with_pools_in(self, system: &str) -> Self {
+        Scene { system: system.to_owned(), ..self }
     }
 
     /// Removes its pools and its Services, waits until those are gone, and lets its namespace end by itself: that
@@ -177,10 +185,10 @@ impl Scene {
         let named = format!("scene={}", self.namespace);
         let questions: [&[&str]; 5] = [
             &["-n", &self.namespace, "get", "services,endpointslices,pods,events", "-o", "wide"],
-            &["-n", SYSTEM, "get", "ipaddresspools,l2advertisements", "-l", &named, "-o", "yaml"],
-            &["-n", SYSTEM, "get", "pods,servicel2statuses", "-o", "wide"],
+            &["-n", &self.system, "get", "ipaddresspools,l2advertisements", "-l", &named, "-o", "yaml"],
+            &["-n", &self.system, "get", "pods,servicel2statuses", "-o", "wide"],
             &["get", "nodes", "-o", "wide"],
-            &["-n", SYSTEM, "logs", "-l", "app=ferrolb", "--prefix", "--since=60s", "--tail=300"],
+            &["-n", &self.system, "logs", "-l", "app=ferrolb", "--prefix", "--since=60s", "--tail=300"],
         ];
         let mut text = String::new();
         for question in questions {
@@ -279,7 +287,7 @@ impl Scene {
     /// The custom resources of ours of a kind, of all scenes.
     pub fn custom(&self, kind: &str) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("metallb.io", "v1beta1", kind));
-        Api::namespaced_with(self.client.clone(), SYSTEM, &resource)
+        Api::namespaced_with(self.client.clone(), &self.system, &resource)
     }
 
     fn labelled(&self) -> kube::api::ListParams {

@@ -1,13 +1,13 @@
-//! MetalLB in the lab, to compare with: built from its Go module, run by its own manifest.
+//! MetalLB in the lab, to compare with: built from its Go module, run by its own manifest or its own Helm chart.
 //!
 //! Nothing here is built or fetched unless asked for. Its programs go into images under the names that the manifest
-//! has, so the manifest is applied as it is.
+//! and the chart have, so both are used as they lie in the module.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::progress::Progress;
-use super::{Lab, LabError, process, programs, up};
+use super::{Lab, LabError, helm, process, programs, up};
 use crate::image::{self, Image};
 
 /// The version in `programs/metallb/go.mod`; a test holds the two together.
@@ -34,6 +34,34 @@ pub async fn install(lab: &Lab, progress: &Progress) -> Result<(), LabError> {
     Ok(())
 }
 
+/// Builds MetalLB, packs its images, loads them and installs its chart as this release, in a new namespace that allows its
+/// speakers the nodes' network. Without FRR and so without BGP, of which the lab has no images. Waits until all is ready.
+///
+/// # Errors
+/// When a build fails, something is refused, or it does not become ready.
+pub async fn install_chart(
+    lab: &Lab,
+    release: &str,
+    namespace: &str,
+    progress: &Progress,
+) -> Result<(), LabError> {
+    for image in images(progress)? {
+        up::load_image(lab, &image).await?;
+    }
+    process::run(lab.kubectl().args(["create", "namespace", namespace]))?;
+    let privileged = "pod-security.kubernetes.io/enforce=privileged";
+    process::run(lab.kubectl().args(["label", "namespace", namespace, privileged]))?;
+    let install = ["--set", "frrk8s.enabled=false", "--wait", "--timeout=180s"];
+    process::run(
+        helm::helm(lab, progress)?
+            .args(["install", release, "--namespace", namespace])
+            .arg(chart()?)
+            .args(install),
+    )?;
+    progress.say(&format!("MetalLB {VERSION}: its chart is release {release} in namespace {namespace}"));
+    Ok(())
+}
+
 /// Its images, packed; built if they are not current.
 fn images(progress: &Progress) -> Result<Vec<PathBuf>, LabError> {
     let folder = programs::target().join("lab/metallb");
@@ -55,10 +83,22 @@ fn images(progress: &Progress) -> Result<Vec<PathBuf>, LabError> {
 /// # Errors
 /// When go does not know where the module lies.
 pub fn manifest() -> Result<PathBuf, LabError> {
+    Ok(module()?.join("config/manifests/metallb-native.yaml"))
+}
+
+/// The chart in its module.
+///
+/// # Errors
+/// When go does not know where the module lies.
+pub fn chart() -> Result<PathBuf, LabError> {
+    Ok(module()?.join("charts/metallb"))
+}
+
+fn module() -> Result<PathBuf, LabError> {
     let mut go = Command::new("go");
     go.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(MODULE)).env("GOFLAGS", "-mod=readonly");
     let said = process::run(go.args(["list", "-m", "-f", "{{.Dir}}", "go.universe.tf/metallb"]))?;
-    Ok(Path::new(said.trim()).join("config/manifests/metallb-native.yaml"))
+    Ok(PathBuf::from(said.trim()))
 }
 
 #[cfg(test)]

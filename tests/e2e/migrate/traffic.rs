@@ -1,0 +1,60 @@
+//! Connections through all addresses while MetalLB and FerroLB come and go.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use ferrolb_tests::host::Host;
+use ferrolb_tests::judge::{Clock, Connector, Held};
+use ferrolb_tests::lab::progress::Progress;
+use ferrolb_tests::lab::{Lab, LabError};
+
+use crate::PATIENCE;
+use crate::shop::State;
+
+/// How often a connection to each address is begun.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// So many connections to each address are held.
+const HELD: usize = 2;
+
+/// Connections to all addresses, held and new.
+pub(crate) struct Traffic {
+    streams: Vec<(SocketAddr, Connector, Held)>,
+}
+
+impl Traffic {
+    pub(crate) fn begin(lab: &Lab, state: &State) -> Result<Self, LabError> {
+        let (client, clock): (Host, Clock) = (lab.host("client1")?, Clock::since(SystemTime::now()));
+        let mut streams = Vec::new();
+        for (name, address) in state.sockets() {
+            client.ask_until(address, PATIENCE).map_err(LabError::at(name))?;
+            let held = Held::open(&client, address, HELD).map_err(LabError::at(name))?;
+            streams.push((address, Connector::start(&client, address, EVERY, clock), held));
+        }
+        Ok(Traffic { streams })
+    }
+
+    /// How many of the held connections were reset so far, and how many there are.
+    pub(crate) fn reset(&self) -> [usize; 2] {
+        let fates = self.streams.iter().map(|(_, _, held)| held.so_far());
+        fates.fold([0, 0], |[reset, of], fates| [reset + fates.reset, of + fates.of])
+    }
+
+    pub(crate) fn end(self, progress: &Progress) -> Result<(), LabError> {
+        let (mut begun, mut wrong) = (0, Vec::new());
+        for (address, connector, held) in self.streams {
+            let attempts = connector.stop().map_err(LabError::at("the connector"))?;
+            let fates = held.stop().map_err(LabError::at("the held connections"))?;
+            let gap = attempts.gap(Duration::ZERO);
+            begun += gap.attempts;
+            if gap.failed > 0 || fates.stalled > 0 {
+                wrong.push(format!("{address}: {gap:?}, {fates:?}"));
+            }
+        }
+        progress.say(&format!(
+            "{begun} connections were begun there and back; some failed at {} addresses",
+            wrong.len()
+        ));
+        if wrong.is_empty() { Ok(()) } else { Err(LabError::State(wrong.join("\n"))) }
+    }
+}
