@@ -4,6 +4,7 @@
 mod support;
 
 mod admitted;
+mod overlay;
 mod release;
 mod render;
 mod rights;
@@ -20,6 +21,7 @@ use support::{block_on, left_out};
 
 const LAB: &str = "testi";
 const CLUSTER: &str = "testh";
+const ELSEWHERE: &str = "testo";
 
 #[test]
 fn the_api_server_takes_all_of_it_and_grants_no_more_than_is_listed() {
@@ -55,5 +57,17 @@ fn a_release_lives_and_ends_and_no_address_moves() {
     let cluster = release::Cluster::anew(CLUSTER).expect("a cluster");
     if let Err(error) = block_on(release::life(&cluster)) {
         panic!("{error}\n{}", cluster.state());
+    }
+}
+
+#[test]
+fn an_overlay_with_another_namespace_has_its_rights_there() {
+    if !nix::unistd::geteuid().is_root() {
+        left_out("the lab needs root");
+        return;
+    }
+    let cluster = release::Cluster::anew(ELSEWHERE).expect("a cluster");
+    if let Err(error) = block_on(overlay::serves(&cluster)) {
+        panic!("{error}\n{}", cluster.state_in(overlay::NAMESPACE));
     }
 }

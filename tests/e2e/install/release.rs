@@ -18,7 +18,7 @@ const TIMEOUT: &str = "--timeout=120s";
 
 /// A cluster that is taken down at the end, also of a failure.
 pub(crate) struct Cluster {
-    lab: Lab,
+    pub(crate) lab: Lab,
 }
 
 impl Drop for Cluster {
@@ -42,16 +42,21 @@ impl Cluster {
         )
     }
 
-    fn kubectl(&self, arguments: &[&str]) -> Result<String, LabError> {
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<String, LabError> {
         process::run(self.lab.kubectl().args(arguments))
     }
 
     /// What there is, for whoever has only the output of a failed test.
     pub(crate) fn state(&self) -> String {
+        self.state_in(SYSTEM)
+    }
+
+    /// The same, where ours is in this namespace.
+    pub(crate) fn state_in(&self, ours: &str) -> String {
         let questions: [&[&str]; 3] = [
-            &["get", "all,ipaddresspools,l2advertisements,events", "-n", SYSTEM, "-o", "wide"],
+            &["get", "all,ipaddresspools,l2advertisements,events", "-n", ours, "-o", "wide"],
             &["get", "services,pods,events", "-n", "release", "-o", "wide"],
-            &["logs", "-n", SYSTEM, "-l", "app=ferrolb", "--prefix", "--tail=100"],
+            &["logs", "-n", ours, "-l", "app=ferrolb", "--prefix", "--tail=100"],
         ];
         let told = questions.map(|question| self.kubectl(question).unwrap_or_else(|error| error.to_string()));
         told.join("\n---\n")
