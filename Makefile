@@ -5,7 +5,7 @@
 RUST := 1.95
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check unit e2e deny setup image reproducible dist crds chart figures bench bench-allocation bench-layer2 bench-peers bench-failover soak hot toolchain
+.PHONY: help demo test test-full check unit e2e deny setup image reproducible dist crds chart figures bench bench-allocation bench-layer2 bench-peers bench-failover bench-install soak hot toolchain
 
 help:
 	@echo 'make demo       a Kubernetes cluster on this machine, FerroLB in it, and a Service that answers'
@@ -33,6 +33,8 @@ help:
 	@echo 'make bench-failover'
 	@echo '                how long an address is away when its node or speaker goes, measured in a cluster'
 	@echo '                (TRIALS=N ONLY=power-loss,rollout WITH=ferrolb|metallb|both FAST=1)'
+	@echo 'make bench-install'
+	@echo '                from helm install to the first EXTERNAL-IP, and to an answer, measured in a cluster (TRIALS=N)'
 
 demo: toolchain setup
 	@echo 'building the lab …'
@@ -112,6 +114,11 @@ bench-failover: toolchain setup
 	@$${CARGO_TARGET_DIR:-target}/measure/lab --name failover bench failover $(if $(TRIALS),--trials $(TRIALS)) \
 	  $(if $(ONLY),--only $(ONLY)) $(if $(WITH),--with $(WITH)) $(if $(FAST),--fast) \
 	  --json $${CARGO_TARGET_DIR:-target}/bench/failover.jsonl
+
+bench-install: toolchain setup
+	@cargo build --locked --profile measure -p ferrolb-tests --bin lab
+	@$${CARGO_TARGET_DIR:-target}/measure/lab --name install bench install $(if $(TRIALS),--trials $(TRIALS)) \
+	  --json $${CARGO_TARGET_DIR:-target}/bench/install.jsonl
 
 bench: toolchain
 	cargo bench --quiet --locked -p ferrolb-core --bench allocation --bench answers --bench hello --bench peers

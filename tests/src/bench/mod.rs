@@ -8,6 +8,7 @@
 //!   layer2: the same, the real speaker on a client, and a generator of frames on another ──► Report
 //!   peers: the same speaker, and a generator of other speakers ──► Report
 //!   failover: a whole cluster; what happens to the owner of an address ──► Report
+//!   install: a whole cluster; from helm install to an address that answers ──► Report
 //!   cluster, speaker   nodes without kubelets, Services, the speaker as a process
 //!   lean               requests and a watch that cost this process as little as can be
 //!   counters           what the API server says that it was asked
@@ -20,6 +21,7 @@ pub mod bulk;
 mod cluster;
 pub mod counters;
 pub mod failover;
+pub mod install;
 pub mod layer2;
 pub mod lean;
 pub mod one_by_one;
@@ -31,5 +33,6 @@ mod wire;
 
 pub use allocation::{Options, allocation};
 pub use failover::failover;
+pub use install::install;
 pub use layer2::layer2;
 pub use peers::peers;

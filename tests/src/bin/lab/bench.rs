@@ -92,6 +92,15 @@ pub(crate) enum What {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// A whole cluster: from helm install until a waiting Service has an address, and until it answers
+    Install {
+        /// How often
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        trials: u32,
+        /// Write the figures to this file too, one JSON object a line
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
 }
 
 /// Measures, and prints the figures.
@@ -118,6 +127,9 @@ pub(crate) fn bench(name: &str, what: What, lab_program: &Path) -> Result<(), La
         What::Failover { only, trials, with, fast, minutes, flags, json } => {
             let options = failover::Options { only, trials: trials as usize, with, fast, minutes, flags };
             (runtime.block_on(bench::failover(name, &options, lab_program))?, json)
+        }
+        What::Install { trials, json } => {
+            (runtime.block_on(bench::install(name, trials as usize, lab_program))?, json)
         }
     };
     println!("{report}");
