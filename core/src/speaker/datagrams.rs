@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::announce::{Link, LinkIndex};
+use crate::election::Member;
 use crate::peers::{DEAF, Peer, TRY, Transport};
 use crate::wire::hello::{Body, StationId};
 
@@ -74,19 +75,28 @@ impl Speaker {
         peers.filter(|(_, peer)| needs(peer)).filter_map(|(_, peer)| reach(&segment.link, peer)).collect()
     }
 
-    /// The addresses of the nodes of which nothing is heard on a link. Unless datagrams are the only way, only nodes count that have a
-    /// speaker by the API.
+    /// The addresses of other nodes of which nothing is heard on a link: neither of the node, nor, where it has two links there, from
+    /// the one that has this address. Unless datagrams are the only way, only nodes count that have a speaker by the API.
     pub(super) fn unheard(&self, link: LinkIndex, now: Duration) -> Vec<IpAddr> {
         let transports = self.config.transports;
         let Some(segment) = self.links.get(&link).filter(|_| transports != Transports::Ethernet) else {
             return Vec::new();
         };
         let heard = segment.peers.iter().filter(|(_, peer)| peer.is_heard_at_all(now));
-        let heard: BTreeSet<&str> = heard.map(|(_, peer)| &*peer.node).collect();
+        let heard: Vec<&Peer> = heard.map(|(_, peer)| peer).collect();
+        let nodes: BTreeSet<&str> = heard.iter().map(|peer| &*peer.node).collect();
+        let told: BTreeSet<IpAddr> = heard.iter().flat_map(|peer| peer.addresses.iter().copied()).collect();
         let all = self.roster.iter().map(|(_, member)| member);
-        let others = all.filter(|member| *member.name != *self.config.node && !heard.contains(&*member.name));
+        let others = all.filter(|member| *member.name != *self.config.node);
         let others = others.filter(|member| member.speaker || transports == Transports::Udp);
-        others.flat_map(|member| on_link(&segment.link, &member.addresses)).collect()
+        let unheard = |member: &'_ Member| {
+            // Of several addresses each may be of another link of the node, with a voice of its own.
+            let some = nodes.contains(&*member.name);
+            let addresses = on_link(&segment.link, &member.addresses);
+            let left = addresses.filter(|address| !some || !told.contains(address));
+            left.collect::<Vec<IpAddr>>()
+        };
+        others.flat_map(unheard).collect()
     }
 
     /// The nodes of which nothing is heard on a link that they should be on: by the API they are `Ready`, have a speaker with a key,
