@@ -96,29 +96,57 @@ impl Verdict {
     }
 }
 
-/// For each address: when it was first announced, and first answered for, by another host than `before`, from `since` on.
-pub fn take_overs(
-    seen: &[Seen],
+/// Follows how addresses are taken over by other hosts than one.
+#[derive(Clone, Debug)]
+pub struct TakeOvers {
     network: Network,
-    addresses: &BTreeSet<IpAddr>,
-    before: &str,
+    before: String,
     since: Duration,
-) -> BTreeMap<IpAddr, TakeOver> {
-    let mut found: BTreeMap<IpAddr, TakeOver> =
-        addresses.iter().map(|address| (*address, TakeOver::default())).collect();
-    let of_others = seen
-        .iter()
-        .filter(|seen| seen.port.network == network && seen.port.host != before && seen.frame.at() >= since);
-    for seen in of_others {
-        let Some((_, address)) = seen.frame.claimed() else { continue };
-        let Some(take_over) = found.get_mut(&address) else { continue };
-        let first = match role(&seen.frame, address) {
-            Some(Role::Announcement { .. }) => &mut take_over.announced,
-            Some(Role::Answer { .. }) => &mut take_over.answered,
-            _ => continue,
-        };
-        let at = seen.frame.at();
-        *first = Some(first.map_or(at, |before| before.min(at)));
+    found: BTreeMap<IpAddr, TakeOver>,
+    /// So many frames were looked at.
+    read: usize,
+}
+
+impl TakeOvers {
+    /// Of `addresses` in `network`, by other hosts than `before`, from `since` on.
+    pub fn new(
+        network: Network,
+        addresses: impl IntoIterator<Item = IpAddr>,
+        before: &str,
+        since: Duration,
+    ) -> Self {
+        let found = addresses.into_iter().map(|address| (address, TakeOver::default())).collect();
+        TakeOvers { network, before: before.to_owned(), since, found, read: 0 }
     }
-    found
+
+    /// Looks at those of `seen` that are new since the last time. Links are read side by side, so frames are in order but for
+    /// less than a second.
+    pub fn go_on(&mut self, seen: &[Seen]) {
+        if self.read == 0 {
+            self.read = seen.partition_point(|seen| seen.frame.at() + Duration::from_secs(1) < self.since);
+        }
+        let new = seen.get(self.read..).unwrap_or_default();
+        self.read += new.len();
+        let of_others = new.iter().filter(|seen| {
+            seen.port.network == self.network
+                && seen.port.host != self.before
+                && seen.frame.at() >= self.since
+        });
+        for seen in of_others {
+            let Some((_, address)) = seen.frame.claimed() else { continue };
+            let Some(take_over) = self.found.get_mut(&address) else { continue };
+            let first = match role(&seen.frame, address) {
+                Some(Role::Announcement { .. }) => &mut take_over.announced,
+                Some(Role::Answer { .. }) => &mut take_over.answered,
+                _ => continue,
+            };
+            let at = seen.frame.at();
+            *first = Some(first.map_or(at, |before| before.min(at)));
+        }
+    }
+
+    /// For each address: when it was first announced, and first answered for.
+    pub fn found(&self) -> &BTreeMap<IpAddr, TakeOver> {
+        &self.found
+    }
 }

@@ -31,7 +31,7 @@ use std::time::{Duration, SystemTime};
 pub use clock::Clock;
 pub use connect::{Attempt, Attempts, Connector, Gap};
 pub use held::{Fates, Held};
-pub use measure::{Pace, TakeOver, take_overs};
+pub use measure::{Pace, TakeOver, TakeOvers};
 pub use prober::{Asked, Prober};
 pub use sweep::Sweep;
 pub use verdict::{Announcement, Form, Overlap, Owner, Question, Stint, Verdict};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use super::{Form, Overlap, Pace, Port, Seen, TakeOver, Verdict, take_overs};
+use super::{Form, Overlap, Pace, Port, Seen, TakeOver, TakeOvers, Verdict};
 use crate::host::{ArpFrame, Frame, Mac, NdpFrame, NdpMessage};
 use crate::lab::network::Network;
 
@@ -407,9 +407,12 @@ fn take_overs_are_told_address_by_address() {
     story.announce(2, 2000);
     story.run(200, 210, &[2]);
     story.arp("node3", 3000, true, (mac(3), other), (Mac::zero(), other));
-    let addresses = [VIP.into(), other.into(), IpAddr::from([10, 10, 0, 122])].into();
-    let found = take_overs(&story.0, Network::Lan, &addresses, "node1", tenths(1000));
-    let told: Vec<TakeOver> = found.into_values().collect();
+    let addresses: [IpAddr; 3] = [VIP.into(), other.into(), IpAddr::from([10, 10, 0, 122])];
+    let mut take_overs = TakeOvers::new(Network::Lan, addresses, "node1", tenths(1000));
+    for until in [0, 1, story.0.len() - 1, story.0.len()] {
+        take_overs.go_on(&story.0[..until]);
+    }
+    let told: Vec<TakeOver> = take_overs.found().values().copied().collect();
     assert_eq!(
         told,
         [

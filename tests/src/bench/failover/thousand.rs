@@ -1,6 +1,5 @@
 //! A node with a thousand addresses dies: how long after the first of them the last is answered for.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 use crate::bench::report::{Report, milliseconds, percentile};
 use crate::chaos::Stage;
 use crate::chaos::watch::ASKER;
-use crate::judge::{Judge, Sweep, TakeOver, take_overs};
+use crate::judge::{Judge, Sweep, TakeOver, TakeOvers};
 use crate::lab::LabError;
 use crate::lab::network::Network;
 use crate::lab::progress::{Progress, wait};
@@ -135,22 +134,19 @@ async fn services(stage: &Stage, addresses: &[IpAddr]) -> Result<Scene, LabError
 async fn one(stage: &Stage, addresses: &[IpAddr]) -> Result<Spread, LabError> {
     let on_wire =
         |error: std::io::Error| LabError::Program { program: "on the wire".into(), why: error.to_string() };
-    let (wanted, owner): (BTreeSet<IpAddr>, _) = (addresses.iter().copied().collect(), stage.first());
+    let owner = stage.first();
     // What nodes say alone: the questions are many, and nobody doubts them.
     let judge = Judge::watch_hosts(stage.lab(), &stage.lab().config.node_names())?;
     let asker = stage.lab().host(ASKER)?;
     let sweep = Sweep::start(&asker, Network::Lan, addresses, SLOW).map_err(on_wire)?;
-    // Whoever is asked about here is anybody but the one who is to have them.
-    let taken = |before: &str, since: Duration| {
-        judge.so_far(|seen| {
-            let recent = seen.partition_point(|seen| seen.frame.at() + Duration::from_secs(1) < since);
-            take_overs(&seen[recent..], Network::Lan, &wanted, before, since)
-        })
+    let answered = |before: &str, since: Duration| {
+        let mut by_others = TakeOvers::new(Network::Lan, addresses.iter().copied(), before, since);
+        judge.so_far(|seen| by_others.go_on(seen));
+        by_others.found().values().filter(|taken| taken.answered.is_some()).count()
     };
     wait(&format!("{owner} to answer for all {COUNT} addresses, alone"), PATIENCE, async || {
         let since = judge.now().saturating_sub(3 * SLOW);
-        let by_anybody = taken("", since).values().filter(|taken| taken.answered.is_some()).count();
-        let by_others = taken(owner, since).values().filter(|taken| taken.answered.is_some()).count();
+        let (by_anybody, by_others) = (answered("", since), answered(owner, since));
         if (by_anybody, by_others) == (COUNT, 0) {
             Ok(())
         } else {
@@ -160,7 +156,8 @@ async fn one(stage: &Stage, addresses: &[IpAddr]) -> Result<Spread, LabError> {
     .await?;
     let at = judge.now();
     stage.power_off(owner)?;
-    let found = until_taken(&sweep, addresses, || taken(owner, at)).await;
+    let take_overs = TakeOvers::new(Network::Lan, addresses.iter().copied(), owner, at);
+    let found = until_taken(&sweep, addresses, &judge, take_overs).await;
     sweep.stop().map_err(on_wire)?;
     judge.stop().map_err(on_wire)?;
     let found = match found {
@@ -170,7 +167,7 @@ async fn one(stage: &Stage, addresses: &[IpAddr]) -> Result<Spread, LabError> {
     };
     let span = |of: &dyn Fn(&TakeOver) -> Option<Duration>| {
         let times: Vec<Duration> =
-            found.values().filter_map(of).map(|time| time.saturating_sub(at)).collect();
+            found.found().values().filter_map(of).map(|time| time.saturating_sub(at)).collect();
         Some((*times.iter().min()?, *times.iter().max()?))
     };
     let answered = span(&|taken| taken.answered).unwrap_or_default();
@@ -181,13 +178,15 @@ async fn one(stage: &Stage, addresses: &[IpAddr]) -> Result<Spread, LabError> {
 async fn until_taken(
     sweep: &Sweep,
     addresses: &[IpAddr],
-    taken: impl Fn() -> BTreeMap<IpAddr, TakeOver>,
-) -> Result<BTreeMap<IpAddr, TakeOver>, LabError> {
+    judge: &Judge,
+    mut take_overs: TakeOvers,
+) -> Result<TakeOvers, LabError> {
     /// How often is looked who answered. It must not be seldom beside the time of a round.
     const LOOK: Duration = Duration::from_millis(5);
     let deadline = Instant::now() + Duration::from_secs(PATIENCE);
     loop {
-        let found = taken();
+        judge.so_far(|seen| take_overs.go_on(seen));
+        let found = take_overs.found();
         if found.values().any(|taken| taken.announced.or(taken.answered).is_some()) {
             sweep.ask_each(FAST);
         }
@@ -195,7 +194,7 @@ async fn until_taken(
         sweep.spare(addresses.iter().map(answered));
         let left = addresses.iter().filter(|address| !answered(address)).count();
         if left == 0 {
-            return Ok(found);
+            return Ok(take_overs);
         }
         if Instant::now() > deadline {
             let state = format!("{left} are not answered");
