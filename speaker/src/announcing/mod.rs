@@ -9,21 +9,18 @@
 //! 4. more that is due, and what is to be told of it in the log and to the API;
 //! 5. the timer: the next hello or announcement, or the next try of a socket.
 
+mod act;
+mod hear;
 mod ports;
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
-use std::time::Duration;
-
 use std::sync::Arc;
+use std::time::Duration;
 
 use ferrolb_core::announce::{Link, LinkIndex};
 use ferrolb_core::hello_key::Keys;
-use ferrolb_core::peers::Transport;
-use ferrolb_core::speaker::{Config, Effect, Sent, Speaker, Transports};
-use ferrolb_core::wire::is_hello;
+use ferrolb_core::speaker::{Config, Speaker, Transports};
 use ferrolb_runtime::Token;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -32,18 +29,10 @@ use crate::cluster::News;
 use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::report::Report;
-use crate::socket::{Datalink, HELLO_FRAME, Port};
+use crate::socket::Datalink;
 
+use hear::Lost;
 use ports::{Ports, is_passing};
-
-/// How many frames are taken from one link before anything else is looked at.
-const BURST: usize = 64;
-
-/// How many hellos that waited are read from one link at a time: more than its socket holds.
-const WAITING: usize = 512;
-
-/// How many frames are sent, or groups joined, before anything else is looked at.
-const DUE: usize = 32;
 
 /// What the loop is made of.
 pub struct Parts<D> {
@@ -191,12 +180,6 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
     announcing.report.ended();
 }
 
-/// What could not be read from.
-enum Lost {
-    Frames(io::Error),
-    Datagrams(io::Error),
-}
-
 struct Announcing<D: Datalink> {
     speaker: Speaker,
     ports: Ports<D>,
@@ -279,110 +262,6 @@ impl<D: Datalink> Announcing<D> {
         self.tell_readiness();
     }
 
-    /// Does what is due, but not more than `DUE` steps; whether there may be more.
-    fn act(&mut self, clock: fn() -> Duration) -> bool {
-        for _ in 0..DUE {
-            // Anew each time: a program that was stopped here must not say what it was about to say.
-            let now = clock();
-            match self.speaker.next_effect(now) {
-                Some(Effect::Send { link, frame, what }) => match self.ports.send(link, &frame) {
-                    Ok(()) => match what {
-                        Sent::Announcement(address) => self.metrics.announced(address),
-                        what => self.metrics.said(what),
-                    },
-                    Err(error) => self.not_sent(link, error, now),
-                },
-                Some(Effect::Datagram { link, to, payload, what }) => {
-                    match self.ports.send_datagram(link, to, &payload) {
-                        Ok(()) => self.metrics.said_by_datagram(what),
-                        // That was told when it was not opened.
-                        Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
-                        Err(error) => {
-                            let interface = self.name(link);
-                            tracing::debug!(interface, %to, %error, "a datagram was not sent");
-                            self.metrics.socket_failed(interface);
-                        }
-                    }
-                }
-                Some(Effect::Transport { link, node, interface, by }) => {
-                    self.tell_transport(link, &node, &interface, by);
-                }
-                Some(Effect::Join(link, group)) => {
-                    if let Err(error) = self.ports.join(link, group) {
-                        let interface = self.name(link);
-                        tracing::warn!(interface, %group, %error, "cannot join the solicited-node group");
-                        self.metrics.group_failed(interface);
-                    }
-                }
-                Some(Effect::Leave(link, group)) => self.ports.leave(link, group),
-                Some(Effect::Announcing { address, links }) => {
-                    let name = |link| self.links.get(link).map(|link: &Link| link.name.as_str());
-                    let names = links.iter().filter_map(name).collect();
-                    self.report.announcing(address, &names, &self.speaker, now);
-                }
-                Some(Effect::Conflict { link, address, mac }) => {
-                    let interface = self.name(link).to_owned();
-                    self.report.conflict((link, &interface), address, mac, self.speaker.contest(address));
-                }
-                Some(Effect::Drain) => {
-                    tracing::info!(
-                        "this speaker stood still for a while; what came in meanwhile is thrown away"
-                    );
-                    self.ports.drain();
-                }
-                Some(Effect::CheckView) => {
-                    self.views += 1;
-                    let _ = self.questions.send(AskedFor::View);
-                }
-                Some(Effect::AskProxy { node, address }) => {
-                    let _ = self.questions.send(AskedFor::Proxy(node, address));
-                }
-                None => {
-                    self.look_around();
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    /// A peer is heard by another way than before.
-    fn tell_transport(&self, link: LinkIndex, node: &str, peer: &str, by: Transport) {
-        let interface = self.name(link);
-        match by {
-            Transport::Udp if self.datagrams_alone => {}
-            Transport::Udp => tracing::info!(
-                interface,
-                node,
-                peer,
-                "hellos come by UDP, as no Ethernet frame of that speaker did lately: the network drops ethertype 0x88b5, or multicast"
-            ),
-            Transport::Ethernet => tracing::info!(interface, node, peer, "hellos come by Ethernet again"),
-        }
-        self.metrics.peers(&self.speaker, &self.links);
-    }
-
-    /// Who counts may have changed, and with that, for whom a link is missing.
-    fn look_around(&mut self) {
-        let generation = self.speaker.generation();
-        if std::mem::replace(&mut self.generation, generation) == generation {
-            return;
-        }
-        let lacking = self.report.lacking();
-        for address in self.speaker.limited().chain(lacking).collect::<Vec<_>>() {
-            self.report.look_for_lack(address, &self.speaker);
-        }
-        self.metrics.peers(&self.speaker, &self.links);
-    }
-
-    /// The asker asks again and an announcement is repeated, so what the kernel does not take now (a full queue, a link
-    /// that has just gone down) is let go.
-    fn not_sent(&mut self, link: LinkIndex, error: io::Error, now: Duration) {
-        let interface = self.name(link);
-        tracing::debug!(interface, %error, "a frame was not sent");
-        self.handle_received(link, Err(error), now);
-    }
-
     /// How long until something is due; `None` for ever.
     fn wait(&self, now: Duration) -> Option<Duration> {
         let reading = self.speaker.patience().map(|patience| self.read + patience);
@@ -390,94 +269,6 @@ impl<D: Datalink> Announcing<D> {
         let others = self.ports.retry().into_iter().chain(reading).chain(telling);
         let deadline = self.speaker.next_deadline().into_iter().chain(others).min()?;
         Some(deadline.saturating_sub(now))
-    }
-
-    /// Where something is due: what waits is heard first. A silence that is over must not be acted on.
-    fn read_waiting(&mut self, clock: fn() -> Duration) {
-        let now = clock();
-        if self.wait(now).is_none_or(|wait| !wait.is_zero()) {
-            return;
-        }
-        self.read = now;
-        let Announcing { ports, speaker, metrics, .. } = self;
-        let read = |(link, port)| Some((link, read_waiting(speaker, metrics, (link, port), clock).err()?));
-        let lost: Vec<(LinkIndex, io::Error)> = ports.iter().filter_map(read).collect();
-        lost.into_iter().for_each(|(link, error)| self.handle_received(link, Err(error), now));
-    }
-
-    /// Waits for frames and datagrams, and answers frames: those that are there on one link, up to a burst of each.
-    /// Links take turns, so that none keeps the others from being heard.
-    ///
-    /// May be dropped at any time: a frame that was taken was handled.
-    async fn receive(&mut self, clock: fn() -> Duration) -> (LinkIndex, Result<(), Lost>) {
-        let Announcing { ports, speaker, metrics, .. } = self;
-        let mut buffer = [0; HELLO_FRAME];
-        let (link, result) = poll_fn(|context| {
-            for (link, port) in ports.in_turn() {
-                let mut datagrams = 0;
-                while datagrams < BURST {
-                    let (length, from) = match port.poll_datagram(context, &mut buffer) {
-                        Poll::Ready(Ok(received)) => received,
-                        Poll::Ready(Err(error)) => return Poll::Ready((link, Err(Lost::Datagrams(error)))),
-                        Poll::Pending => break,
-                    };
-                    datagrams += 1;
-                    if let Err(reason) = speaker.handle_datagram(link, from, &buffer[..length], clock()) {
-                        tracing::trace!(%link, %from, %reason, "datagram ignored");
-                        metrics.ignored(reason);
-                    }
-                }
-                let mut frames = 0;
-                while frames < BURST {
-                    let (length, age) = match port.poll_receive(context, &mut buffer) {
-                        Poll::Ready(Ok(received)) => received,
-                        Poll::Ready(Err(error)) => return Poll::Ready((link, Err(Lost::Frames(error)))),
-                        Poll::Pending => break,
-                    };
-                    frames += 1;
-                    let handled = if is_hello(&buffer[..length]) {
-                        // What its sender said before comes first: messages count in their order.
-                        if let Err(error) = read_waiting(speaker, metrics, (link, port), clock) {
-                            return Poll::Ready((link, Err(Lost::Frames(error))));
-                        }
-                        let now = clock();
-                        let received = now.saturating_sub(age);
-                        speaker.handle_hello(link, &buffer[..length], received, now).map(|()| None)
-                    } else {
-                        speaker.handle_frame(link, &buffer[..length], clock())
-                    };
-                    match handled {
-                        Ok(None) => {}
-                        Ok(Some(answer)) => {
-                            let sent = port.send(&answer.frame);
-                            metrics.requested(answer.address, sent.is_ok());
-                            if let Err(error) = sent {
-                                return Poll::Ready((link, Err(Lost::Frames(error))));
-                            }
-                        }
-                        Err(reason) => {
-                            tracing::trace!(%link, %reason, "frame ignored");
-                            metrics.ignored(reason);
-                        }
-                    }
-                }
-                if frames + datagrams > 0 {
-                    return Poll::Ready((link, Ok(())));
-                }
-            }
-            Poll::Pending
-        })
-        .await;
-        ports.last = Some(link);
-        (link, result)
-    }
-
-    fn lose_datagrams(&mut self, link: LinkIndex, error: &io::Error, now: Duration) {
-        self.metrics.socket_failed(self.name(link));
-        if !is_passing(error) {
-            tracing::info!(interface = self.name(link), %error, "socket for datagrams lost; opening it again");
-            self.ports.close_datagrams(link, now);
-        }
     }
 
     fn handle_received(&mut self, link: LinkIndex, result: io::Result<()>, now: Duration) {
@@ -509,26 +300,6 @@ impl<D: Datalink> Announcing<D> {
     fn name(&self, link: LinkIndex) -> &str {
         self.links.get(&link).map_or("?", |link| link.name.as_str())
     }
-}
-
-/// Hears the hellos that wait on a link; at most `WAITING`, so that a flood of forged ones does not keep it here.
-fn read_waiting<P: Port>(
-    speaker: &mut Speaker,
-    metrics: &Metrics,
-    (link, port): (LinkIndex, &P),
-    clock: fn() -> Duration,
-) -> io::Result<()> {
-    let mut buffer = [0; HELLO_FRAME];
-    for _ in 0..WAITING {
-        let Some((length, age)) = port.read_waiting(&mut buffer)? else { break };
-        let now = clock();
-        let received = now.saturating_sub(age);
-        if let Err(reason) = speaker.handle_waiting(link, &buffer[..length], received, now) {
-            tracing::trace!(%link, %reason, "frame ignored");
-            metrics.ignored(reason);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

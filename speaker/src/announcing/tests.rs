@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use ferrolb_core::announce::{ARP_ROUNDS, Cover, SPACING};
 use ferrolb_core::election::{Change, Contest, Holder, Interfaces, Roster};
@@ -21,9 +21,10 @@ use ferrolb_runtime::Readiness;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
+use super::hear::BURST;
 use super::*;
 use crate::report::{Announced, Told};
-use crate::socket::Received;
+use crate::socket::{Port, Received};
 
 const LAN: LinkIndex = LinkIndex(2);
 const WAN: LinkIndex = LinkIndex(3);

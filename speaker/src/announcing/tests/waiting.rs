@@ -6,6 +6,7 @@ use ferrolb_core::wire::hello::{
     Body, Digest, Flags, GROUP, Heard, Hello, Message, Sender, State as Stage, StationId, frame, parse_frame,
     payload,
 };
+use ferrolb_core::wire::is_hello;
 
 use super::*;
 
