@@ -32,7 +32,7 @@ impl Guide {
         for (name, command) in programs {
             write_program(&at.join(name), &script(&command)).map_err(LabError::at(name))?;
         }
-        for name in ["crds", "config"] {
+        for name in ["crds", "config", "charts"] {
             symlink(project(name), at.join(name)).map_err(LabError::at(name))?;
         }
         process::run(
