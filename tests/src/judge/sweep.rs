@@ -1,9 +1,9 @@
-//! Asks for many addresses in turn, faster and for fewer of them as it is told.
+//! Asks for many addresses in turn, but for those that it is told to spare.
 
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,8 +24,6 @@ pub struct Sweep {
 #[derive(Debug)]
 struct Shared {
     stop: AtomicBool,
-    /// How long a round takes, in milliseconds.
-    round: AtomicU64,
     /// The addresses that are not asked for, by their places.
     spared: Vec<AtomicBool>,
 }
@@ -36,6 +34,29 @@ impl Sweep {
     /// # Errors
     /// When the host has no link there, or none with an address of their family.
     pub fn start(host: &Host, network: Network, addresses: &[IpAddr], round: Duration) -> io::Result<Self> {
+        Self::begin(host, network, addresses, round, false)
+    }
+
+    /// The same, but none is asked for until [`spare`](Self::spare) says so.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_sparing(
+        host: &Host,
+        network: Network,
+        addresses: &[IpAddr],
+        round: Duration,
+    ) -> io::Result<Self> {
+        Self::begin(host, network, addresses, round, true)
+    }
+
+    fn begin(
+        host: &Host,
+        network: Network,
+        addresses: &[IpAddr],
+        round: Duration,
+        spared: bool,
+    ) -> io::Result<Self> {
         let all = addresses.to_vec();
         let (sender, link, frames) = host.inside(move || {
             let link = Link::named(network.link())?;
@@ -45,15 +66,15 @@ impl Sweep {
         })?;
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
-            round: AtomicU64::new(milliseconds(round)),
-            spared: addresses.iter().map(|_| AtomicBool::new(false)).collect(),
+            spared: addresses.iter().map(|_| AtomicBool::new(spared)).collect(),
         });
         let told = shared.clone();
         let thread = std::thread::spawn(move || {
             at_once();
             let mut places = (0..frames.len()).cycle();
+            let batch = batch(frames.len(), milliseconds(round));
             while !told.stop.load(Ordering::Relaxed) {
-                for place in places.by_ref().take(batch(frames.len(), told.round.load(Ordering::Relaxed))) {
+                for place in places.by_ref().take(batch) {
                     if told.spared[place].load(Ordering::Relaxed) {
                         continue;
                     }
@@ -67,11 +88,6 @@ impl Sweep {
             Ok(())
         });
         Ok(Sweep { shared, thread: Some(thread) })
-    }
-
-    /// From now on each is asked for once in this time.
-    pub fn ask_each(&self, round: Duration) {
-        self.shared.round.store(milliseconds(round), Ordering::Relaxed);
     }
 
     /// From now on those are not asked for of which this says so, in the order of the addresses.
