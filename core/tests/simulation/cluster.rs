@@ -159,6 +159,8 @@ pub(crate) struct Cluster {
     pub(crate) hushed: BTreeSet<(usize, usize)>,
     /// By which ways speakers are heard that are started from now on.
     pub(crate) transports: Transports,
+    /// Whether each link has IPv6 too, and each port an address of that; datagrams do not go there.
+    pub(crate) dual: bool,
     /// How many datagrams were sent.
     pub(crate) datagrams: u64,
     pub(crate) told: Vec<Told>,
@@ -270,6 +272,7 @@ impl Cluster {
             cuts: BTreeSet::new(),
             hushed: BTreeSet::new(),
             transports: Transports::default(),
+            dual: false,
             datagrams: 0,
             told: Vec::new(),
             cache: BTreeMap::new(),
@@ -289,12 +292,13 @@ impl Cluster {
 
     fn links(&self, at: usize) -> BTreeMap<LinkIndex, Link> {
         let up = self.machines[at].ports.iter().filter(|port| port.up);
+        let second = |port: &Port| self.dual.then(|| IpAddr::V6(port.ip.to_ipv6_compatible()));
         let link = |port: &Port| Link {
             name: port.name.clone(),
             mac: port.mac,
             ups: port.ups,
-            ipv6: false,
-            addresses: [IpAddr::V4(port.ip)].into(),
+            ipv6: self.dual,
+            addresses: [IpAddr::V4(port.ip)].into_iter().chain(second(port)).collect(),
             networks: [IpNet::new(port.ip.into(), 16).unwrap()].into(),
         };
         up.map(|port| (port.link, link(port))).collect()

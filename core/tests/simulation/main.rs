@@ -7,5 +7,6 @@ mod cluster;
 mod datagrams;
 mod first_key;
 mod network;
+mod recorded;
 mod scenes;
 mod weather;
