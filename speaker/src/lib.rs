@@ -27,6 +27,8 @@ pub mod links;
 mod memory;
 pub mod metrics;
 pub mod proxy;
+#[cfg(test)]
+mod recorded;
 pub mod report;
 pub mod socket;
 pub mod status;

@@ -18,7 +18,7 @@
 //!
 //! The modules, from the bottom up: [`kind`], [`call`] (a request, taken apart), `answer` (errors as the API
 //! server words them), `selector`, `schema` and `patch` (the merges), `owners` (server-side apply), `store`
-//! (objects and history), `write`, `read`, `watching`, [`server`]; beside them [`weather`].
+//! (objects and history), `write`, `read`, `watching`, [`server`]; beside them [`weather`], and [`recorded`]: what earlier versions wrote.
 
 mod answer;
 pub mod call;
@@ -26,6 +26,7 @@ pub mod kind;
 mod owners;
 mod patch;
 mod read;
+pub mod recorded;
 mod schema;
 mod selector;
 pub mod server;
@@ -36,6 +37,7 @@ mod write;
 
 pub use call::{Call, Verb};
 pub use kind::Kind;
+pub use recorded::Recorded;
 pub use server::{ApiServer, Writes};
 pub use store::{Change, Commit};
 pub use weather::{Fault, Lost, On, Rule, Weather};

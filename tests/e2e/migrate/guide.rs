@@ -1,14 +1,15 @@
 //! docs/migrate.md, whose commands are run as they stand there.
 
-use std::ffi::OsStr;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::process::Command;
 
 use ferrolb_tests::lab::progress::Progress;
 use ferrolb_tests::lab::{Lab, LabError, helm, metallb, process, programs};
 use ferrolb_tests::plane::project;
 use serde_json::Value;
+
+use crate::support::guide::{commands, put_program};
 
 /// docs/migrate.md, and where its commands run.
 pub(crate) struct Guide {
@@ -30,7 +31,7 @@ impl Guide {
             programs.push(("helm", helm::helm(lab, &Progress::default())?));
         }
         for (name, command) in programs {
-            write_program(&at.join(name), &script(&command)).map_err(LabError::at(name))?;
+            put_program(&command, &at.join(name))?;
         }
         for name in ["crds", "config", "charts"] {
             symlink(project(name), at.join(name)).map_err(LabError::at(name))?;
@@ -52,18 +53,7 @@ impl Guide {
 
     /// Runs the commands under the heading that begins so.
     pub(crate) fn follow(&self, heading: &str) -> Result<(), LabError> {
-        self.run(&self.commands(heading)).map(drop)
-    }
-
-    /// The commands under the heading that begins so.
-    fn commands(&self, heading: &str) -> String {
-        let start = self.text.find(heading).unwrap_or_else(|| panic!("no heading {heading:?}"));
-        let section = &self.text[start + heading.len()..];
-        let section = &section[..section.find("\n##").unwrap_or(section.len())];
-        let blocks: Vec<&str> =
-            section.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-        assert!(!blocks.is_empty(), "no commands under {heading:?}");
-        blocks.join("\n")
+        self.run(&commands(&self.text, heading)).map(drop)
     }
 
     /// `kubectl ferrolb migrate plan` says the same commands for this cluster as these headings have.
@@ -74,7 +64,7 @@ impl Guide {
         for (n, heading) in headings.iter().enumerate() {
             let planned = plan["steps"][n + 1]["commands"].as_array().into_iter().flatten();
             let planned: Vec<&str> = planned.filter_map(Value::as_str).flat_map(str::lines).collect();
-            let written = self.commands(heading);
+            let written = commands(&self.text, heading);
             if planned != written.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>() {
                 return Err(LabError::State(format!("{heading:?} is not what the plan says: {plan:#}")));
             }
@@ -97,21 +87,4 @@ impl Guide {
         shell.envs(self.variables.iter().map(|(name, value)| (name, value)));
         process::run(&mut shell)
     }
-}
-
-/// A shell script that runs `command`, with its environment and whatever else it is given.
-fn script(command: &Command) -> String {
-    let quoted = |text: &OsStr| format!("'{}'", text.to_string_lossy());
-    let words = [command.get_program()].into_iter().chain(command.get_args()).map(quoted);
-    let words: Vec<String> = words.collect();
-    let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
-    let variables: String = variables
-        .map(|(name, value)| format!("export {}={}\n", name.to_string_lossy(), quoted(value)))
-        .collect();
-    format!("#!/bin/sh\n{variables}exec {} \"$@\"\n", words.join(" "))
-}
-
-fn write_program(file: &Path, text: &str) -> std::io::Result<()> {
-    std::fs::write(file, text)?;
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755))
 }

@@ -5,8 +5,6 @@
 mod support;
 
 mod guide;
-mod shop;
-mod traffic;
 
 use std::process::Command;
 
@@ -17,9 +15,9 @@ use ferrolb_tests::scene::{SYSTEM, Scene};
 use serde_json::json;
 
 use guide::Guide;
-use shop::{State, shop};
+use support::shop::{State, shop};
+use support::traffic::Traffic;
 use support::{block_on, left_out};
-use traffic::Traffic;
 
 /// How long anything may take, in seconds.
 const PATIENCE: u64 = 120;

@@ -1,6 +1,10 @@
 //! What the end-to-end tests share.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod guide;
+pub(crate) mod shop;
+pub(crate) mod traffic;
+
 use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;

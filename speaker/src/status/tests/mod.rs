@@ -18,6 +18,7 @@ use crate::report::Announced;
 
 mod conflicts;
 mod fair;
+mod recorded;
 mod weather;
 
 const SYSTEM: &str = "metallb-system";
@@ -48,6 +49,11 @@ impl World {
 
     /// A speaker in the Pod of this uid, on an API server that is there already.
     fn on(api: ApiServer, uid: &str) -> Self {
+        World::of(api, "n1", PodRef { name: "speaker-x".to_owned(), uid: uid.to_owned() })
+    }
+
+    /// That of any node, in any Pod.
+    fn of(api: ApiServer, node: &str, pod: PodRef) -> Self {
         let (weather, context) = (Weather::new(), Context::default());
         let client = weather.client(api.clone());
         let board = Arc::<Board>::default();
@@ -57,8 +63,8 @@ impl World {
             events: Events::start(client.clone(), "ferrolb-speaker", context.shutdown.clone()),
             client,
             namespace: SYSTEM.to_owned(),
-            node: "n1".to_owned(),
-            pod: Some(PodRef { name: "speaker-x".to_owned(), uid: uid.to_owned() }),
+            node: node.to_owned(),
+            pod: Some(pod),
             board: board.clone(),
             configuration: configuration_receiver,
             live: live_receiver,

@@ -1,4 +1,4 @@
-//! Connections through all addresses while MetalLB and FerroLB come and go.
+//! Connections through all addresses while what announces them is exchanged.
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -8,8 +8,10 @@ use ferrolb_tests::judge::{Clock, Connector, Held};
 use ferrolb_tests::lab::progress::Progress;
 use ferrolb_tests::lab::{Lab, LabError};
 
-use crate::PATIENCE;
-use crate::shop::State;
+use super::shop::State;
+
+/// How long anything may take, in seconds.
+const PATIENCE: u64 = 120;
 
 /// How often a connection to each address is begun.
 const EVERY: Duration = Duration::from_millis(100);
@@ -40,7 +42,11 @@ impl Traffic {
         fates.fold([0, 0], |[reset, of], fates| [reset + fates.reset, of + fates.of])
     }
 
-    pub(crate) fn end(self, progress: &Progress) -> Result<(), LabError> {
+    /// Ends it, and says how many connections were begun.
+    ///
+    /// # Errors
+    /// When one of those did not come about, or one that was held no longer gets answers.
+    pub(crate) fn end(self, progress: &Progress) -> Result<usize, LabError> {
         let (mut begun, mut wrong) = (0, Vec::new());
         for (address, connector, held) in self.streams {
             let attempts = connector.stop().map_err(LabError::at("the connector"))?;
@@ -51,10 +57,7 @@ impl Traffic {
                 wrong.push(format!("{address}: {gap:?}, {fates:?}"));
             }
         }
-        progress.say(&format!(
-            "{begun} connections were begun there and back; some failed at {} addresses",
-            wrong.len()
-        ));
-        if wrong.is_empty() { Ok(()) } else { Err(LabError::State(wrong.join("\n"))) }
+        progress.say(&format!("{begun} connections were begun; some failed at {} addresses", wrong.len()));
+        if wrong.is_empty() { Ok(begun) } else { Err(LabError::State(wrong.join("\n"))) }
     }
 }

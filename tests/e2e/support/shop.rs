@@ -9,7 +9,8 @@ use ferrolb_tests::lab::progress::wait;
 use ferrolb_tests::scene::{Scene, shown};
 use serde_json::{Value, json};
 
-use crate::PATIENCE;
+/// How long anything may take, in seconds.
+const PATIENCE: u64 = 120;
 
 /// The port of the Service that shares an address with another.
 const SECOND: u16 = 81;
@@ -17,7 +18,7 @@ const SECOND: u16 = 81;
 /// A Service by name, what it has beside the usual, and an annotation.
 type Planned = (String, Value, Option<(&'static str, &'static str)>);
 
-/// Twenty Services of all kinds.
+/// Twenty Services of all kinds, of both families, some with a shared address, some with `externalTrafficPolicy: Local`.
 pub(crate) async fn shop(scene: Scene) -> Result<Scene, LabError> {
     scene.echo("shop").replicas(3).create().await?;
     let pools = [
@@ -68,7 +69,7 @@ pub(crate) async fn shop(scene: Scene) -> Result<Scene, LabError> {
 
 /// Which Service has which addresses, and with which MAC each is answered for.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct State(BTreeMap<String, (Vec<IpAddr>, Vec<String>)>);
+pub(crate) struct State(pub(crate) BTreeMap<String, (Vec<IpAddr>, Vec<String>)>);
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
