@@ -6,6 +6,7 @@
 //! - [`judge`] captures at the switch and says who answered for an address, and whether two did, or nobody.
 //! - [`mod@bench`] measures.
 //! - [`chaos`] does to a cluster what must not take its addresses away.
+//! - [`previous`] is an earlier version of FerroLB, from the history of this repository.
 //! - [`plane`] is a control plane without nodes, and [`program`] one of our programs against it.
 //! - [`history`] says whether what Services showed was ever wrong; [`recorder`] records it.
 //! - [`release`] makes what is released: the same bytes from the same source.
@@ -19,6 +20,7 @@ pub mod image;
 pub mod judge;
 pub mod lab;
 pub mod plane;
+pub mod previous;
 pub mod program;
 pub mod recorder;
 pub mod release;
