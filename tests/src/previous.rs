@@ -30,7 +30,7 @@ pub struct Previous {
 }
 
 impl Previous {
-    /// The version that [`VARIABLE`] names, else the last tag before this commit, else [`BEFORE_RELEASES`].
+    /// The version that [`VARIABLE`] names, else the last tag before this commit, else a commit of the time before releases.
     ///
     /// # Errors
     /// When this clone has no such commit, or it cannot be unpacked.
