@@ -57,6 +57,21 @@ pub(super) struct Elected {
     pub(super) fit: bool,
 }
 
+/// Who says that it answers for an address.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Claims<'a> {
+    /// Of the others.
+    pub(super) others: &'a [(StationId, Voice)],
+    /// Our own station, where it owns the address.
+    pub(super) mine: Option<StationId>,
+}
+
+impl Claims<'_> {
+    fn owns(&self, station: StationId) -> bool {
+        self.mine == Some(station) || self.others.contains(&(station, Voice::Own))
+    }
+}
+
 impl Field {
     /// The stations that count on a link. `by_api` says that nobody was ever heard there.
     pub(super) fn of(me: &Me, peers: &Peers, roster: &Roster, by_api: bool) -> Self {
@@ -109,12 +124,15 @@ impl Field {
     /// 4. a station whose speaker is away and that owned the address keeps it, if no fit one comes before it: the
     ///    elected one stands in;
     /// 5. fit before passed over, starting, unfit, leaving; then the order of the contest; then, of one node, that of the
-    ///    interfaces' names.
+    ///    interfaces' names;
+    /// 6. where the one that is away is the only one that may answer, as with `externalTrafficPolicy: Local` and one pod, any
+    ///    other station stands in: what it says leads to the absent node, so that it is not its own turn does not matter.
+    ///    The fittest does, then the one with the lowest short name, in which all agree.
     pub(super) fn elect(
         &self,
         contest: &Contest,
         address: IpAddr,
-        claimants: &[(StationId, Voice)],
+        claims: Claims<'_>,
         passed: &[StationId],
         roster: &Roster,
     ) -> Option<Elected> {
@@ -125,7 +143,7 @@ impl Field {
             let runner = runner.filter(|r| names.contains(&r.interface) && (address.is_ipv4() || r.ipv6))?;
             return Some(Elected { station: runner.station, absent: None, fit: true });
         }
-        self.best(contest, address, claimants, passed, None)
+        self.best(contest, address, claims, passed, None)
     }
 
     /// The station that is elected once the node `without` is gone; `None` where nobody is left, and where it is the API alone
@@ -140,15 +158,15 @@ impl Field {
         if self.by_api.is_some() {
             return None;
         }
-        self.best(contest, address, &[], passed, Some(without)).map(|elected| elected.station)
+        self.best(contest, address, Claims::default(), passed, Some(without)).map(|elected| elected.station)
     }
 
-    /// Steps 2 to 5 of [`elect`](Self::elect), among all nodes but `without`.
+    /// Steps 2 to 6 of [`elect`](Self::elect), among all nodes but `without`.
     fn best(
         &self,
         contest: &Contest,
         address: IpAddr,
-        claimants: &[(StationId, Voice)],
+        claims: Claims<'_>,
         passed: &[StationId],
         without: Option<NodeId>,
     ) -> Option<Elected> {
@@ -165,8 +183,7 @@ impl Field {
                     continue;
                 }
                 if runner.standing == Standing::Away {
-                    let owned = claimants.contains(&(runner.station, Voice::Own));
-                    if owned && absent.is_none() {
+                    if claims.owns(runner.station) && absent.is_none() {
                         absent = Some((runner.station, runner.mac));
                     }
                     continue;
@@ -181,7 +198,18 @@ impl Field {
                 break;
             }
         }
-        best.map(|(_, elected)| elected)
+        let bystander = || {
+            let absent = absent?;
+            let others = self.nodes.values().flatten();
+            let others = others.filter(|runner| {
+                let ready =
+                    !matches!(runner.standing, Standing::Away | Standing::Starting | Standing::Leaving);
+                ready && (address.is_ipv4() || runner.ipv6)
+            });
+            let (rank, station) = others.map(|runner| (rank(runner, passed), runner.station)).min()?;
+            Some(Elected { station, absent: Some(absent), fit: rank == Rank::Fit })
+        };
+        best.map(|(_, elected)| elected).or_else(bystander)
     }
 
     /// Whether any station that counts, or is away, may answer for an address at all.

@@ -27,7 +27,7 @@ use crate::peers::{Peers, Standing, Timing};
 use crate::wire::Mac;
 use crate::wire::hello::{Claim, Digest, StationId, Voice};
 
-use field::{Elected, Field, Me};
+use field::{Claims, Elected, Field, Me};
 pub use phase::Phase;
 use phase::{Others, Spot};
 
@@ -370,7 +370,9 @@ impl Ownership {
         let spot = spots.or_default(address);
         let phase = spot.phase;
         let elect = |others: &mut Others| loop {
-            let elected = field.elect(contest, address, &others.claimants, &others.passed, known.roster);
+            let mine = matches!(phase, Phase::Owner | Phase::Yielding).then_some(me.station);
+            let claims = Claims { others: &others.claimants, mine };
+            let elected = field.elect(contest, address, claims, &others.passed, known.roster);
             let Some(elected) = elected else {
                 others.wait = None;
                 return None;

@@ -199,6 +199,56 @@ fn what_an_absent_one_owned_is_stood_in_for_by_the_elected_one() {
     assert_eq!(other.phase(), Phase::Owner);
 }
 
+/// Of an address that one node alone may announce, as of a Service with `externalTrafficPolicy: Local` and one pod.
+#[test]
+fn where_only_the_absent_one_may_answer_one_other_stands_in() {
+    let mut standing_in = Vec::new();
+    for me in [1, 2] {
+        let mut desk = among(me, &[0]);
+        desk.claim(0, Voice::Own, ms(10));
+        assert_eq!(desk.phase(), Phase::Silent);
+        desk.hear(0, State::Away, false, ms(100));
+        desk.stand(Standing::Fit, false, ms(100));
+        if desk.phase() != Phase::Silent {
+            assert_eq!(desk.phase(), Phase::StandIn(mac(0)));
+            standing_in.push(me);
+            // It returns.
+            let mut back = desk.own.clone();
+            desk.hear(0, State::Active, false, ms(200));
+            desk.own.replaced(id(0), &[]);
+            desk.stand(Standing::Fit, false, ms(200));
+            assert_eq!(desk.phase(), Phase::StandIn(mac(0)), "until it claims");
+            desk.claim(0, Voice::Own, ms(201));
+            assert_eq!(desk.phase(), Phase::Silent);
+            // The pod goes.
+            std::mem::swap(&mut desk.own, &mut back);
+            desk.contest(&[], ms(202));
+            assert_eq!(desk.phase(), Phase::Silent);
+        }
+        // What it did not own nobody may have.
+        let mut other = among(me, &[0]);
+        other.hear(0, State::Away, false, ms(100));
+        other.stand(Standing::Fit, false, ms(100));
+        assert_eq!(other.phase(), Phase::Silent);
+    }
+    assert_eq!(standing_in.len(), 1, "{standing_in:?}");
+}
+
+#[test]
+fn the_only_one_that_may_answer_answers_until_somebody_stands_in() {
+    let mut desk = among(0, &[0]);
+    assert_eq!(desk.phase(), Phase::Owner);
+    desk.stand(Standing::Away, false, ms(100));
+    assert_eq!(desk.phase(), Phase::Yielding);
+    let other = [1, 2].into_iter().min_by_key(|n| id(*n)).unwrap();
+    desk.claim(other, Voice::StandIn, ms(101));
+    assert_eq!(desk.phase(), Phase::Silent);
+    // Where the node goes, and where nobody is, there is nobody to wait for.
+    let mut leaving = among(0, &[0]);
+    leaving.stand(Standing::Leaving, false, ms(100));
+    assert_eq!(leaving.phase(), Phase::Owner, "nobody else may");
+}
+
 #[test]
 fn of_two_who_claim_the_one_that_is_out_of_date_gives_way() {
     let mut desk = among(0, &[0, 1, 2]);
@@ -266,7 +316,7 @@ proptest! {
             }
             desk.stand(standing(me), false, ms(0));
             let contest = desk.contests.get(&VIP).expect("it is contested");
-            let owner = desk.own.field.elect(contest, VIP, &[], &[], &desk.roster);
+            let owner = desk.own.field.elect(contest, VIP, Claims::default(), &[], &desk.roster);
             elected.insert(owner.map(|elected| elected.station));
         }
         prop_assert_eq!(elected.len(), 1, "{:?}", elected);

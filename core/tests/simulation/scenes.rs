@@ -88,6 +88,42 @@ fn a_speaker_that_ends_in_order_is_stood_in_for_without_a_gap() {
     }
 }
 
+/// As with `externalTrafficPolicy: Local` and one pod: others may not announce the address, but they may say where it is.
+#[test]
+fn a_speaker_with_an_address_that_no_other_may_have_is_stood_in_for() {
+    for seed in 0..12 {
+        let mut cluster = three(seed);
+        cluster.publish([(IpAddr::V4(VIP), vec![0])].into());
+        cluster.run(ms(500));
+        for (kills, at_most) in [(true, ms(420)), (false, ms(20))] {
+            let phase = ms(cluster.dice.below(100));
+            cluster.run(phase);
+            let then = cluster.now;
+            if kills {
+                cluster.kill(0)
+            } else {
+                cluster.end(0, true)
+            }
+            cluster.run(ms(2000));
+            let others = cluster.since(cluster.now - ms(500), VIP).iter().all(|told| told.by != 0);
+            assert!(others, "seed {seed}: {:?}", cluster.log);
+            cluster.start(0);
+            cluster.run(ms(2000));
+            gap(&cluster, then, at_most);
+            owners(&cluster, then, &[0]);
+            let last = cluster.since(cluster.now - ms(100), VIP);
+            assert!(last.iter().all(|told| told.by == 0), "seed {seed}: {:?}", cluster.log);
+        }
+        // A node that is gone has nothing to be found.
+        cluster.end(0, true);
+        cluster.run(ms(2000));
+        let then = cluster.now;
+        cluster.crash(0);
+        cluster.run(ms(2000));
+        owners(&cluster, then + ms(450), &[]);
+    }
+}
+
 #[test]
 fn a_machine_without_a_speaker_is_stood_in_for_no_longer_than_the_limit() {
     for seed in 0..12 {
