@@ -271,6 +271,15 @@ impl Peers {
         self.next
     }
 
+    /// The claims among what [`take_events`](Self::take_events) is to tell.
+    pub fn new_claims(&self) -> impl Iterator<Item = &Claim> {
+        let claims = self.events.iter().map(|event| match event {
+            Event::Claimed(_, claims) | Event::Replaced(_, claims) => claims.as_slice(),
+            _ => &[],
+        });
+        claims.flatten()
+    }
+
     /// What follows, in order.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)

@@ -8,7 +8,7 @@ use crate::peers::Transport;
 use crate::wire::hello::{Body, Claim, GROUP, Message, Voice, parse_frame, parse_payload};
 use crate::wire::{Mac, is_hello, ndp};
 
-use super::{Effect, Speaker, Transports};
+use super::{Effect, Segment, Speaker, Transports};
 
 /// So many routine hellos may wait on a link. The socket holds 90 of the longest or more by default (`net.core.rmem_default`, 208
 /// KiB, of which a frame takes 2,304 bytes at most).
@@ -136,8 +136,7 @@ impl Speaker {
         if read.destination != GROUP && read.destination != segment.link.mac {
             return Err(Ignored::NotForUs);
         }
-        self.look_for_contradiction(link, &read.message, woken, now);
-        self.hear(link, &read.message, Transport::Ethernet, heard, now);
+        self.hear(link, &read.message, Transport::Ethernet, (woken, heard), now);
         Ok(())
     }
 
@@ -175,35 +174,43 @@ impl Speaker {
             segment.refused_from(from, why);
             Ignored::RefusedHello(why)
         })?;
-        self.hear(link, &message, Transport::Udp, now, now);
+        self.hear(link, &message, Transport::Udp, (now, now), now);
         Ok(())
+    }
+
+    /// Takes what another speaker said, for which this one was woken at `woken`, and which counts as heard at `heard`; and does
+    /// what follows.
+    fn hear(
+        &mut self,
+        link: LinkIndex,
+        message: &Message,
+        by: Transport,
+        (woken, heard): (Duration, Duration),
+        now: Duration,
+    ) {
+        let Some(segment) = self.links.get_mut(&link) else { return };
+        segment.peers.hear_late(message, by, heard, now);
+        if message.body == (Body::Want { of_epoch: self.config.epoch }) {
+            self.tell_claims(link, now);
+        }
+        self.look_for_contradiction(link, woken, now);
+        self.follow(link, now);
+        self.look_for_end_of_pause(now);
     }
 
     /// Where another speaker claims what we have, and said so a while ago, it was us who stood still, too short for a pause, and
     /// what made it claim the address is on its way to us as well. So what we know of the API counts as out of date until it
-    /// was asked, by which we give way. An old frame that is said again does no more than that: its claim is not taken.
-    fn look_for_contradiction(&mut self, link: LinkIndex, message: &Message, woken: Duration, now: Duration) {
+    /// was asked, by which we give way.
+    fn look_for_contradiction(&mut self, link: LinkIndex, woken: Duration, now: Duration) {
         if self.stale || now.saturating_sub(woken) < self.config.timing.interval / LATE {
             return;
         }
-        let Body::Claims(claims) = &message.body else { return };
-        let Some(segment) = self.links.get(&link) else { return };
-        let ours = |claim: &Claim| segment.own.voice(claim.address) == Some(Voice::Own);
-        if claims.entries.iter().any(|claim| claim.voice == Voice::Own && ours(claim)) {
+        let Some(Segment { own, peers, .. }) = self.links.get(&link) else { return };
+        let ours = |claim: &Claim| claim.voice == Voice::Own && own.voice(claim.address) == Some(Voice::Own);
+        if peers.new_claims().any(ours) {
             self.queue.push_back(Effect::CheckView);
             self.set_stale(true, now);
         }
-    }
-
-    /// Takes what another speaker said at `received`, and does what follows.
-    fn hear(&mut self, link: LinkIndex, message: &Message, by: Transport, received: Duration, now: Duration) {
-        let Some(segment) = self.links.get_mut(&link) else { return };
-        segment.peers.hear_late(message, by, received, now);
-        if message.body == (Body::Want { of_epoch: self.config.epoch }) {
-            self.tell_claims(link, now);
-        }
-        self.follow(link, now);
-        self.look_for_end_of_pause(now);
     }
 
     /// A kernel's answer to a question for one of its own addresses.

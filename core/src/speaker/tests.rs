@@ -189,10 +189,16 @@ fn without_others_the_end_is_at_once() {
     assert!(speaker.is_done(ms(1)));
 }
 
-/// What another speaker with the same key says, that hears us: a hello with this number.
-fn datagram(sequence: u64) -> Vec<u8> {
-    use crate::wire::hello::{Body, Digest, Flags, Heard, Hello, Message, Sender, State, StationId, payload};
+/// What another speaker with the same key says, as the message of this number.
+fn says(body: crate::wire::hello::Body, sequence: u64) -> Vec<u8> {
+    use crate::wire::hello::{Message, Sender, payload};
     let sender = Sender { node: "theirs".into(), interface: "lan".into(), mac: CLIENT, epoch: 2, sequence };
+    payload(&Message { sender, body }, &crate::hello_key::Key::new([7; 32])).unwrap()
+}
+
+/// A hello of it, that says that it hears us.
+fn datagram(sequence: u64) -> Vec<u8> {
+    use crate::wire::hello::{Body, Digest, Flags, Heard, Hello, State, StationId};
     let body = Body::Hello(Hello {
         interval: Timing::default().interval,
         misses: 3,
@@ -207,7 +213,7 @@ fn datagram(sequence: u64) -> Vec<u8> {
         peers: vec![Heard::new(StationId::of("ours", "lan"), 1, true)],
         routine: false,
     });
-    payload(&Message { sender, body }, &crate::hello_key::Key::new([7; 32])).unwrap()
+    says(body, sequence)
 }
 
 /// One with the same key, and an address and a network on its link.
@@ -266,6 +272,32 @@ fn a_hello_that_waited_for_too_long_or_through_a_pause_is_out_of_date() {
     assert_eq!(wait(1995, 2001), Err(Ignored::OutOfDate));
     assert_eq!(wait(2001, 2001), Ok(()));
     assert_eq!(speaker.patience(), None, "all were heard");
+}
+
+#[test]
+fn a_claim_for_what_is_ours_that_waited_has_the_api_asked_once() {
+    use crate::wire::hello::{Body, Claims, GROUP, Voice, frame};
+    let mut speaker = with_network(Transports::Ethernet);
+    speaker.handle_news(roster(), &[change(Some(Interfaces::All))], ms(0));
+    sent(&mut speaker, ms(0), ms(500));
+    assert_eq!(speaker.handle_frame(LAN, &self::frame(ms(500)), ms(500)), Ok(None));
+    assert!(answers(&mut speaker, ms(500)));
+    let claims = Claims::whole(&[(VIP.into(), Voice::Own)].into()).remove(0);
+    let claim = |number: u64| {
+        frame(GROUP, CLIENT, &says(Body::Claims(claims.clone()), sequence_at(ms(500)) + number))
+    };
+    let mut asks = |number: u64, came: u64, read: u64| {
+        assert_eq!(speaker.handle_hello(LAN, &claim(number), ms(came), ms(read)), Ok(()));
+        let mut asks = false;
+        while let Some(effect) = speaker.next_effect(ms(read)) {
+            asks |= effect == Effect::CheckView;
+        }
+        asks
+    };
+    assert!(!asks(2, 510, 515), "who hears it at once has news of its own on the way");
+    assert!(!asks(2, 516, 560), "one that is said again is not taken");
+    assert!(asks(3, 530, 561));
+    assert!(!asks(4, 535, 562), "it is asked already");
 }
 
 /// Nobody is woken by what it knows.
