@@ -100,9 +100,9 @@ fn a_speaker_with_an_address_that_no_other_may_have_is_stood_in_for() {
             cluster.run(phase);
             let then = cluster.now;
             if kills {
-                cluster.kill(0)
+                cluster.kill(0);
             } else {
-                cluster.end(0, true)
+                cluster.end(0, true);
             }
             cluster.run(ms(2000));
             let others = cluster.since(cluster.now - ms(500), VIP).iter().all(|told| told.by != 0);
