@@ -102,6 +102,11 @@ impl Speaker {
         }
     }
 
+    /// Whether it has listened on each of its links, so that it knows what the others have.
+    pub fn has_listened(&self, now: Duration) -> bool {
+        self.links.values().all(|segment| segment.claiming <= now)
+    }
+
     /// Whether a pause is going on.
     pub fn is_paused(&self) -> bool {
         self.pause.is_some()

@@ -62,7 +62,8 @@ pub struct Parts<D> {
     pub report: Report,
     /// What is counted.
     pub metrics: Metrics,
-    /// Ready while each link has its socket.
+    /// Ready once it has listened, while each link has its socket. Whoever replaces speakers one by one waits for that: one that
+    /// has not listened does not know what the next one had.
     pub ready: Token,
     /// The clock: the time since some fixed moment, going on while the machine is suspended.
     pub clock: fn() -> Duration,
@@ -124,11 +125,13 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
         known: false,
         elected: false,
         complete: false,
+        listened: false,
         read: Duration::ZERO,
     };
+    // Without keys there is nothing to listen to.
+    announcing.speaker.set_keys(keys.borrow_and_update().clone(), clock());
     // What was sent before this task began to listen is news too.
     links.mark_changed();
-    keys.mark_changed();
     unfit.mark_changed();
     let mut ending = false;
     loop {
@@ -140,6 +143,7 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
             announcing.report.tell_some(clock());
         }
         announcing.tell_complete(more);
+        announcing.look_for_readiness(clock());
         announcing.tell_keyless(clock());
         announcing.look_for_silence(clock());
         if ending && announcing.speaker.is_done(clock()) {
@@ -201,6 +205,8 @@ struct Announcing<D: Datalink> {
     known: bool,
     /// Whether it was told that all there was at the start is announced.
     complete: bool,
+    /// Whether it has listened once: a link that comes later does not make it any less ready.
+    listened: bool,
     /// When the hellos that wait were read last.
     read: Duration,
 }
@@ -293,8 +299,16 @@ impl<D: Datalink> Announcing<D> {
         }
     }
 
+    fn look_for_readiness(&mut self, now: Duration) {
+        if !self.listened && self.known && self.speaker.has_listened(now) {
+            self.listened = true;
+            self.tell_readiness();
+        }
+    }
+
     fn tell_readiness(&self) {
-        if !self.ports.is_failing() { self.ready.ready() } else { self.ready.not_ready() }
+        let ready = self.listened && !self.ports.is_failing();
+        if ready { self.ready.ready() } else { self.ready.not_ready() }
     }
 
     fn name(&self, link: LinkIndex) -> &str {

@@ -95,3 +95,20 @@ fn what_waits_comes_before_what_was_said_later() {
         assert!(said.iter().any(answers), "{said:?}");
     });
 }
+
+/// A rolling update goes on to the next node then. One that has not listened does not know what that one has, so it could not
+/// stand in for it, and would take it for its own.
+#[test]
+fn it_is_ready_once_it_has_listened() {
+    with_loop(|world| async move {
+        begin(&world);
+        tokio::time::sleep(Duration::from_millis(340)).await;
+        assert_eq!(world.readiness.waiting(), ["packet sockets"]);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(world.readiness.waiting(), [] as [&str; 0]);
+        // A link that comes later is listened on as well, and what is said on the others goes on.
+        world.links.send_replace(Some([(LAN, link("lan", 1)), (WAN, link("wan", 1))].into()));
+        settle().await;
+        assert_eq!(world.readiness.waiting(), [] as [&str; 0]);
+    });
+}
