@@ -162,7 +162,7 @@ async fn there_and_back(lab: &Lab, way: Way) -> Result<(), LabError> {
             // Of MetalLB's speakers one that ends later than another may take its addresses until then, and each that begins takes
             // itself for the only one. The first costs no connection while the nodes have processor time left.
             may_reset |= step.ends_with(" 5. ") && busy();
-            let bound = if may_reset { of } else { 0 };
+            let bound = if may_reset { of / 4 } else { 0 };
             if balancer == Balancer::Ferrolb && reset > bound {
                 return Err(LabError::State(format!(
                     "of {of} connections {reset} were reset until {step:?}"
