@@ -244,7 +244,7 @@ fn arp_5_nothing_leaves_for_an_address_that_was_taken_away() {
     let mut announcer = Announcer::new(None);
     announcer.handle_links(lan(), ms(0));
     desire(&mut announcer, &own(&[LAN], &[ONE, TWO]), ms(0));
-    // Both are due, and one second form is built.
+    // Both are due, and of one the first form leaves.
     assert_eq!(announcer.next_effect(ms(0)), Some(announcing(ONE, &[LAN])));
     assert_eq!(announcer.next_effect(ms(0)), Some(announcing(TWO, &[LAN])));
     assert_eq!(announcer.next_effect(ms(0)), announced(LAN, NODE, ONE).first().cloned());
@@ -255,6 +255,23 @@ fn arp_5_nothing_leaves_for_an_address_that_was_taken_away() {
     assert_eq!(effects(&mut announcer, ms(1)), expected);
     assert_eq!(hear(&announcer, LAN, &request(ONE).build()), Err(Ignored::NotOurs));
     assert_eq!(effects(&mut announcer, ms(60_000)), announced(LAN, NODE, TWO));
+}
+
+#[test]
+fn of_many_the_first_form_of_each_leaves_before_the_second_of_any() {
+    let many: Vec<Ipv4Addr> = (1..=100).map(|n| Ipv4Addr::new(10, 0, 0, n)).collect();
+    let mut announcer = Announcer::new(None);
+    announcer.handle_links(both(), ms(0));
+    desire(&mut announcer, &own(&[LAN, WAN], &many), ms(0));
+    let all = effects(&mut announcer, ms(0));
+    let sent = all.into_iter().filter(|effect| matches!(effect, Effect::Send { .. }));
+    let form = |n: usize| {
+        let on = |(link, mac)| many.iter().map(move |address| announced(link, mac, *address)[n].clone());
+        [(LAN, NODE), (WAN, NODE_WAN)].into_iter().flat_map(on).collect::<Vec<_>>()
+    };
+    assert_eq!(sent.collect::<Vec<_>>(), [form(0), form(1)].concat());
+    // And so it goes on, in each round.
+    assert_eq!(effects(&mut announcer, ms(1_100)).len(), 4 * many.len());
 }
 
 #[test]
