@@ -11,10 +11,12 @@
 //! node that is deaf or mute does not count, and frames of earlier sessions, replayed, change nothing. Where a peer that
 //! counts still hears another one mutually, that one counts too: a frame lost on one way moves nothing.
 //!
-//! Silence is not yet absence. In the last interval the silent peer is asked, and so is the kernel of its node. A
+//! Silence is not yet absence. In the last interval the silent peer is asked, and so is the kernel of its node; one that was
+//! late before is given more time, and asked for longer. A
 //! speaker that is gone from a node that lives is *away*; only when the kernel is silent too, the node is gone.
 
 mod claims;
+mod late;
 mod outline;
 mod peer;
 mod silence;
@@ -177,10 +179,7 @@ impl Peers {
                 }
                 return;
             }
-            if other
-                && !lists_me
-                && (peer.heard + self.timing.silence(peer.interval) > now || peer.away.is_some())
-            {
+            if other && !lists_me && (peer.heard + peer.silence(self.timing) > now || peer.away.is_some()) {
                 // It does not hear us yet, or never will: the session that we know goes on until it does. It hears us
                 // sooner if we say hello now.
                 self.events.push(Event::Hello(Urgency::of_stranger(body, by)));
@@ -237,6 +236,12 @@ impl Peers {
         (peer.heard, peer.asked, peer.kernel) = (peer.heard.max(at), 0, peer.kernel.max(at));
         peer.mac = sender.mac;
         peer.ways.hear(by, at);
+        // Whom no frame comes from speaks only to those who ask for it by datagram, for as long as they do.
+        if peer.is_heard_by_ethernet(at) {
+            peer.late.hear(timing, peer.interval, at);
+        } else {
+            peer.late.skip();
+        }
         if by == Transport::Udp && matches!(body, Body::Ask { .. }) {
             peer.ways.want(now);
         }

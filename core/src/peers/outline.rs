@@ -37,8 +37,9 @@ impl Peers {
             out.put(station);
             peer.outline(out, *timing, *limit, paused);
         }
-        for (station, Past { epoch, sequence: _, retired }) in past {
+        for (station, Past { epoch, sequence: _, retired, late }) in past {
             out.put((station, retired.len()));
+            late.outline(out, *timing, timing.interval);
             out.epoch(*epoch);
             retired.iter().for_each(|epoch| out.epoch(*epoch));
         }
@@ -84,12 +85,14 @@ impl Peer {
             wanted,
             parts,
             ways: _,
+            late,
         } = self;
         out.put((node, mac, addresses, loaded, state, unfit, stale, suspended, interval, asked));
         out.put((silent, told, known, retired.len(), paused.is_some_and(|since| *greeted > since)));
         out.epoch(*epoch);
         retired.iter().for_each(|epoch| out.epoch(*epoch));
-        out.since(*heard, timing.silence(*interval));
+        out.since(*heard, self.silence(timing));
+        late.outline(out, timing, *interval);
         // That it was listed once counts for good.
         out.put(listed.is_zero());
         out.until(*listed);
@@ -99,7 +102,7 @@ impl Peer {
             out.until(*until);
         }
         out.put(*kernel >= *heard + timing.doubt(*interval));
-        out.since(*kernel, timing.silence(timing.interval));
+        out.since(*kernel, timing.silence(timing.interval) + self.patience(timing));
         if *asked > 0 {
             out.since(*asked_at, *interval / ASKS);
         }

@@ -9,6 +9,7 @@ use crate::hello_key::KeyId;
 use crate::wire::Mac;
 use crate::wire::hello::{Claim, Digest, Hello, State, StationId};
 
+use super::late::Late;
 use super::ways::Ways;
 use super::{ASKS, Timing};
 
@@ -73,6 +74,8 @@ pub struct Peer {
     pub(super) parts: Option<Parts>,
     /// By which ways it is heard.
     pub(super) ways: Ways,
+    /// How late it is.
+    pub(super) late: Late,
 }
 
 /// What stays of a station that is forgotten, so that its frames of before count no more than if it were there.
@@ -81,6 +84,8 @@ pub(super) struct Past {
     pub(super) epoch: u64,
     pub(super) sequence: u64,
     pub(super) retired: VecDeque<u64>,
+    /// A node that is so busy that it was taken for gone will be late again.
+    pub(super) late: Late,
 }
 
 /// The parts of a whole list of claims that have come so far.
@@ -132,19 +137,21 @@ impl Peer {
             wanted: None,
             parts: None,
             ways: Ways::new(now),
+            late: Late::default(),
         }
     }
 
     /// What is to stay of it.
     pub(super) fn past(self) -> Past {
-        Past { epoch: self.epoch, sequence: self.sequence, retired: self.retired }
+        Past { epoch: self.epoch, sequence: self.sequence, retired: self.retired, late: self.late }
     }
 
     /// It was here before.
     pub(super) fn resume(&mut self, past: Past) {
-        self.retired = past.retired;
+        (self.retired, self.late) = (past.retired, past.late);
         if past.epoch != self.epoch {
             self.retire(past.epoch);
+            self.late.skip();
         }
     }
 
@@ -164,6 +171,7 @@ impl Peer {
         self.fades = None;
         (self.wanted, self.parts) = (None, None);
         self.told = Digest::default();
+        self.late.skip();
     }
 
     /// Whether its hello was heard since then, and all that it claims is known.
@@ -175,8 +183,24 @@ impl Peer {
     /// was asked, unless it said itself that it would be away. Whoever did not run for a moment asks late, and must not
     /// take what it did not read for silence.
     pub(super) fn is_silent(&self, timing: Timing, now: Duration) -> bool {
-        self.heard + timing.silence(self.interval) <= now
+        self.heard + self.silence(timing) <= now
             && (self.away.is_some() || self.asked > 0 && self.asked_at + self.interval / ASKS <= now)
+    }
+
+    /// After so much silence it is gone, or away: later where its hellos came late before.
+    pub(super) fn silence(&self, timing: Timing) -> Duration {
+        timing.silence(self.interval) + self.patience(timing)
+    }
+
+    /// How much longer it may be silent than one whose hellos come in time, k intervals at most.
+    pub fn patience(&self, timing: Timing) -> Duration {
+        self.late.patience(timing, self.interval)
+    }
+
+    /// How often it is asked whether it is there: [`ASKS`] times in each interval before its silence counts.
+    pub(super) fn asks(&self, timing: Timing) -> u32 {
+        let more = (self.patience(timing) * ASKS).as_nanos().div_ceil(self.interval.as_nanos().max(1));
+        ASKS + u32::try_from(more).unwrap_or(u32::MAX)
     }
 
     /// What an election reads of it beside its standing, and beside what never changes.

@@ -26,6 +26,7 @@ impl Peers {
             (peer.heard, peer.asked) = (peer.heard.max(now), 0);
             peer.kernel = peer.kernel.max(now);
             peer.ways.excuse(now);
+            peer.late.skip();
             peer.listed = peer.listed.max(now + self.timing.silence(peer.interval));
         }
         self.next = self.compute_deadline(now);
@@ -42,8 +43,8 @@ impl Peers {
     /// Does what time asks for; to be called at [`deadline`](Self::deadline), and harmless at any other time.
     ///
     /// For each peer, in the order of the lines below:
-    /// 1. in doubt, it is asked [`ASKS`] times, and its node's kernel each time;
-    /// 2. silent, it is away if the kernel answered in the meantime, and gone if not;
+    /// 1. in doubt, it is asked [`ASKS`] times in an interval, and its node's kernel each time;
+    /// 2. silent, for longer where it came late before, it is away if the kernel answered in the meantime, and gone if not;
     /// 3. away, the kernel is asked each interval; after k intervals of its silence, or after the limit, it is gone.
     pub fn tick(&mut self, now: Duration) {
         let timing = self.timing;
@@ -59,7 +60,7 @@ impl Peers {
             }
             if peer.away.is_none() {
                 let due = doubt + interval * peer.asked / ASKS;
-                if peer.asked < ASKS && due <= now {
+                if peer.asked < peer.asks(timing) && due <= now {
                     if peer.asked == 0 {
                         peer.asked_at = now;
                     }
@@ -83,7 +84,7 @@ impl Peers {
                 }
             }
             if let Some(since) = peer.away {
-                let speaks = peer.heard + timing.silence(interval) > now && peer.state != State::Away;
+                let speaks = peer.heard + peer.silence(timing) > now && peer.state != State::Away;
                 if !speaks && peer.kernel_asked + timing.interval <= now {
                     peer.kernel_asked = now;
                     let kernel = peer.addresses.first();
@@ -91,7 +92,8 @@ impl Peers {
                         kernel.map(|address| Event::Send(*station, peer.mac, Question::Kernel(*address))),
                     );
                 }
-                let silent = !speaks && peer.kernel + timing.silence(timing.interval) <= now;
+                let silent =
+                    !speaks && peer.kernel + timing.silence(timing.interval) + peer.patience(timing) <= now;
                 if silent || since + self.limit <= now {
                     gone.push(*station);
                 }
@@ -182,15 +184,15 @@ impl Peers {
         // What one hears of another matters only where we do not hear that one ourselves.
         let vouching = self.peers.values().any(|peer| peer.away.is_none() && !self.counts(peer, now));
         let of = |peer: &Peer| {
-            let silence = peer.heard + timing.silence(peer.interval);
+            let silence = peer.heard + peer.silence(timing);
             let answer = (peer.asked > 0).then(|| peer.asked_at + peer.interval / ASKS);
             let asks = peer.heard + timing.doubt(peer.interval) + peer.interval * peer.asked / ASKS;
             let away = peer.away.map(|since| {
-                let kernel = peer.kernel + timing.silence(timing.interval);
+                let kernel = peer.kernel + timing.silence(timing.interval) + peer.patience(timing);
                 kernel.min(since + self.limit).min(peer.kernel_asked + timing.interval)
             });
             let hears = peer.fades.filter(|until| vouching && *until > now);
-            let asks = (peer.asked < ASKS && peer.away.is_none()).then_some(asks);
+            let asks = (peer.asked < peer.asks(timing) && peer.away.is_none()).then_some(asks);
             let all = [Some(silence), answer, (peer.listed > now).then_some(peer.listed), asks, away, hears];
             let next = all.into_iter().flatten().filter(|at| *at > now).min();
             // Something that is due and was not done is looked at once more in an interval.

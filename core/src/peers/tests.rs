@@ -205,6 +205,61 @@ fn in_its_last_interval_a_silent_peer_and_its_kernel_are_asked_three_times() {
     assert_eq!((standing(&peers, "a"), peers.get(station("a")).is_none()), (None, true), "k + 0.1 intervals");
 }
 
+/// A peer that counts and says hello at these times.
+fn speak_at(peers: &mut Peers, node: &str, times: &[u64]) {
+    times.iter().for_each(|at| say(peers, node, ms(*at), hello(node, &[(me(), EPOCH)])));
+}
+
+#[test]
+fn who_was_late_twice_may_be_silent_for_as_much_longer_and_is_asked_all_the_while() {
+    let mut peers = peers();
+    speak_at(&mut peers, "a", &[0, 100, 350, 450, 690, 790]);
+    peers.take_events();
+    assert_eq!(peers.get(station("a")).unwrap().patience(K), ms(140), "the second longest of 150 and 140");
+    let events = wait(&mut peers, ms(790 + 449));
+    assert_eq!(standing(&peers, "a"), Some(Standing::Fit));
+    let kernel = Event::Send(station("a"), mac("a"), Question::Kernel(own("a")));
+    assert_eq!(events.iter().filter(|event| **event == kernel).count(), 8, "{events:?}");
+    wait(&mut peers, ms(790 + 450));
+    assert_eq!(standing(&peers, "a"), None, "k + 0.1 intervals, and 140 ms");
+}
+
+#[test]
+fn who_was_late_and_is_forgotten_is_known_to_be_late_when_it_comes_again() {
+    let mut peers = peers();
+    speak_at(&mut peers, "a", &[0, 100, 350, 450]);
+    wait(&mut peers, ms(1_000));
+    assert_eq!(standing(&peers, "a"), None);
+    speak_at(&mut peers, "a", &[1_100, 1_200]);
+    assert_eq!(peers.get(station("a")).unwrap().patience(K), ms(150), "it was late once more, and by more");
+}
+
+#[test]
+fn the_kernel_of_who_was_late_may_be_silent_for_as_much_longer() {
+    let mut peers = peers();
+    speak_at(&mut peers, "a", &[0, 250, 500]);
+    owner(&mut peers, "a", ms(600));
+    wait(&mut peers, ms(950));
+    peers.kernel(mac("a"), own("a"), ms(950));
+    wait(&mut peers, ms(1_100));
+    assert_eq!(standing(&peers, "a"), Some(Standing::Away));
+    wait(&mut peers, ms(950 + 459));
+    assert_eq!(standing(&peers, "a"), Some(Standing::Away));
+    wait(&mut peers, ms(950 + 460));
+    assert_eq!(standing(&peers, "a"), None, "k + 0.1 intervals, and 150 ms");
+}
+
+#[test]
+fn that_we_stood_still_makes_nobody_late() {
+    let mut peers = peers();
+    speak(&mut peers, "a", ms(0), ms(500));
+    for at in [1_500, 3_000] {
+        peers.excuse(ms(at - 50));
+        speak(&mut peers, "a", ms(at), ms(at + 500));
+    }
+    assert_eq!(peers.get(station("a")).unwrap().patience(K), ms(0));
+}
+
 /// A peer that owns something, at `at`.
 fn owner(peers: &mut Peers, node: &str, at: Duration) {
     let claims = Claims::whole(&[(VIP, Voice::Own)].into()).remove(0);

@@ -103,6 +103,11 @@ impl Peer {
         Ways::lately(self.ways.udp, self.interval, now)
     }
 
+    /// Whether a frame came from it lately.
+    pub(super) fn is_heard_by_ethernet(&self, now: Duration) -> bool {
+        Ways::lately(self.ways.ethernet, self.interval, now)
+    }
+
     /// Whether it is to be asked by datagram: no frame came from it for [`DEAF`] intervals.
     pub fn lacks_ethernet(&self, now: Duration) -> bool {
         self.ways.lacks_ethernet(self.interval, now)

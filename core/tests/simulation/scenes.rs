@@ -428,3 +428,26 @@ fn a_speaker_that_is_stopped_as_it_starts_listens_from_the_beginning_when_it_goe
         owners(&cluster, then, &[0]);
     }
 }
+
+/// A node that is so busy that nothing leaves it for a while, again and again: its kernel does not answer either.
+#[test]
+fn who_is_late_again_and_again_keeps_its_addresses_and_is_replaced_somewhat_later_when_it_dies() {
+    for seed in 0..12 {
+        let mut cluster = three(seed);
+        let then = cluster.now;
+        for length in [200, 200, 290, 290] {
+            let phase = ms(500 + cluster.dice.below(100));
+            cluster.run(phase);
+            cluster.cuts.extend([1, 2, CLIENT_AT].map(|other| (0, other)));
+            cluster.run(ms(length));
+            cluster.cuts.clear();
+        }
+        cluster.run(ms(1000));
+        owners(&cluster, then, &[0]);
+        let then = cluster.now;
+        cluster.crash(0);
+        cluster.run(ms(3000));
+        gap(&cluster, then, ms(325 + 300));
+        owners(&cluster, then + ms(650), &[1]);
+    }
+}

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ferrolb_core::election::Interfaces;
 use ferrolb_core::peers::Timing;
-use ferrolb_core::speaker::Transports;
+use ferrolb_core::speaker::{Speaker, Transports};
 
 use crate::cluster::{CLIENT_AT, Cluster, Dice, Fault, INTERVAL, Version, keys, ms};
 
@@ -28,6 +28,9 @@ const VIEWS: Duration = Duration::from_millis(5_200);
 /// In intervals: silence is noticed (k + 0.1), an elected one that does not claim is waited for (3), a list of claims
 /// that was lost is asked for again (1); and the slowest clock, and the client that asks once in a while.
 const NOBODY: Duration = Duration::from_millis(760);
+
+/// Whoever's hellos came late twice is missed as much later, by this at most: k intervals, and the slowest clock.
+const PATIENCE: Duration = Duration::from_millis(306);
 
 /// Two answer for no longer than this for each thing that happens. In intervals: a dispute of views ends (10), a claim that
 /// was lost is noticed by the next hello and asked for (2), a pause (k).
@@ -175,11 +178,17 @@ impl Weather {
 
     /// How long it takes until all is settled.
     fn quiet(&self) -> Duration {
-        if self.hushed.is_empty() && self.cluster.transports == Transports::Auto {
-            QUIET
-        } else {
-            QUIET + FOUND
-        }
+        let found = !self.hushed.is_empty() || self.cluster.transports != Transports::Auto;
+        QUIET + self.patience() + if found { FOUND } else { Duration::ZERO }
+    }
+
+    /// How much longer than others anybody may be silent now, because its hellos came late before.
+    fn patience(&self) -> Duration {
+        let speakers = self.cluster.machines.iter().filter_map(|machine| machine.speaker.as_ref());
+        let peers = speakers.flat_map(Speaker::peers).flat_map(|(_, peers)| peers.iter());
+        let patience = peers.map(|(_, peer)| peer.patience(Timing::default())).max().unwrap_or_default();
+        assert!(patience <= PATIENCE, "{patience:?}");
+        patience
     }
 
     /// Anything that the API could say.

@@ -149,7 +149,7 @@ impl Weather {
                 if !calm.is_empty() && self.is_heard(segment) {
                     let mut last = then;
                     for at in told.iter().map(|told| told.at).chain([self.cluster.now]) {
-                        if at - last > NOBODY * gusts {
+                        if at - last > (NOBODY + self.patience()) * gusts {
                             let gap = at - last;
                             self.fail(&format!(
                                 "{address} on segment {segment}: nobody for {gap:?} after {last:?}, while {calm:?} could"
