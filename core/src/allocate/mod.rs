@@ -9,6 +9,7 @@
 //! were freed a short while ago).
 
 mod choose;
+mod consider;
 mod grace;
 mod keep;
 mod ledger;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub use consider::{Against, Considered, consider};
 pub use grace::Grace;
 pub use ledger::Ledger;
 pub use reason::{Pending, Remark, Taken};

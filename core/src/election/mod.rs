@@ -136,6 +136,11 @@ impl<'a> Ranking<'a> {
         &self.nodes
     }
 
+    /// How much `node` is preferred: the sum of the matching weights of all advertisements that select it.
+    pub fn preference(&self, node: &Node) -> u64 {
+        preference(node, &self.advertisements)
+    }
+
     /// The links on which `node` announces: the union over the advertisements that select it, where one
     /// without `interfaces` means all. `None` when no advertisement selects the node.
     pub fn interfaces(&self, node: &Node) -> Option<Interfaces> {
