@@ -16,6 +16,7 @@
 //!
 //! What this crate must never know: which address goes where, and how objects are fetched or written.
 
+pub mod admin;
 pub mod bgp;
 pub mod generate;
 pub mod names;

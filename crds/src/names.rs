@@ -39,6 +39,11 @@ pub const ADDRESS_ASSIGNED: &str = "ferrolb.io/AddressAssigned";
 /// The type of the condition on a Service that is there while another host has an address of it.
 pub const ADDRESS_CONFLICT: &str = "ferrolb.io/AddressConflict";
 
+/// The condition of a speaker's `ConfigurationState` that says whether its node's service proxy works.
+pub const SERVICE_PROXY_HEALTHY: &str = "ServiceProxyHealthy";
+/// The condition of a speaker's `ConfigurationState` that says, while it is so, that it has no key for hellos.
+pub const HELLO_KEY_LOADED: &str = "HelloKeyLoaded";
+
 /// A node with this label, whatever its value, announces nothing.
 pub const EXCLUDE_NODE: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 /// What a node runs; its kubelet writes it.

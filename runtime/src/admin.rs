@@ -1,17 +1,19 @@
-//! The admin endpoint: `/healthz`, `/readyz` and `/metrics` over plain HTTP.
+//! The admin endpoint: `/healthz`, `/readyz` and `/metrics` over plain HTTP; and what a program adds, for callers on the
+//! loopback alone. Those are whoever is on the machine, and whom the API server lets in by `kubectl port-forward`.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use crate::readiness::Readiness;
 
@@ -21,25 +23,25 @@ const RETRY: Duration = Duration::from_secs(2);
 /// The content type of the OpenMetrics text format, version 1.0.0.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-#[derive(Clone)]
-struct Admin {
-    readiness: Readiness,
-    registry: Arc<Mutex<Registry>>,
+/// What is served.
+#[derive(Clone, Default)]
+pub(crate) struct Admin {
+    pub(crate) readiness: Readiness,
+    pub(crate) registry: Arc<Mutex<Registry>>,
+    /// What the program adds, once it has.
+    pub(crate) local: Arc<OnceLock<Router>>,
 }
 
 /// Serves until `shutdown`. A port that cannot be had is named in the log and tried again: the
 /// program's real work does not depend on it.
-pub(crate) async fn serve(
-    address: SocketAddr,
-    readiness: Readiness,
-    registry: Arc<Mutex<Registry>>,
-    shutdown: CancellationToken,
-) {
+pub(crate) async fn serve(address: SocketAddr, admin: Admin, shutdown: CancellationToken) {
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(Admin { readiness, registry });
+        .fallback(local)
+        .with_state(admin)
+        .into_make_service_with_connect_info::<SocketAddr>();
     let mut told = false;
     loop {
         match TcpListener::bind(address).await {
@@ -84,6 +86,23 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     (status, text).into_response()
 }
 
+/// What the program adds, to whoever is on this machine.
+async fn local(
+    State(admin): State<Admin>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
+    let Some(routes) = admin.local.get() else { return StatusCode::NOT_FOUND.into_response() };
+    if !from.ip().to_canonical().is_loopback() {
+        let why = "told on the loopback of this node alone: use kubectl port-forward\n";
+        return (StatusCode::FORBIDDEN, why).into_response();
+    }
+    match routes.clone().oneshot(request).await {
+        Ok(answer) => answer,
+        Err(never) => match never {},
+    }
+}
+
 async fn metrics(State(admin): State<Admin>) -> Response {
     let mut text = String::new();
     let registry = admin.registry.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,7 +142,8 @@ mod tests {
         let address = busy.local_addr().unwrap();
         let (readiness, shutdown) = (Readiness::default(), CancellationToken::new());
         let token = readiness.token("pools");
-        let server = tokio::spawn(serve(address, readiness.clone(), Arc::default(), shutdown.clone()));
+        let admin = Admin { readiness: readiness.clone(), ..Admin::default() };
+        let server = tokio::spawn(serve(address, admin, shutdown.clone()));
         // The first try must meet the busy port before it is freed.
         tokio::task::yield_now().await;
         drop(busy);
@@ -148,6 +168,34 @@ mod tests {
         let body = format!("\r\n\r\nwaiting for: pools\n{remarks}");
         assert!(late.starts_with("HTTP/1.1 503") && late.ends_with(&body), "{late}");
 
+        shutdown.cancel();
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_program_adds_is_told_on_the_loopback_alone() {
+        // Any address of this machine but the loopback; without one there is nothing to be told apart.
+        let outside = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+            socket.connect("192.0.2.1:9")?;
+            socket.local_addr()
+        });
+        let free = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let (admin, shutdown) = (Admin::default(), CancellationToken::new());
+        let address = SocketAddr::from(([0, 0, 0, 0], port));
+        let server = tokio::spawn(serve(address, admin.clone(), shutdown.clone()));
+        let here = SocketAddr::from(([127, 0, 0, 1], port));
+        assert!(get(here, "/links").await.starts_with("HTTP/1.1 404"), "nothing is added yet");
+        assert!(admin.local.set(Router::new().route("/links", axum::routing::get(async || "told"))).is_ok());
+        let told = get(here, "/links").await;
+        assert!(told.starts_with("HTTP/1.1 200") && told.ends_with("told"), "{told}");
+        assert!(get(here, "/other").await.starts_with("HTTP/1.1 404"));
+        if let Ok(outside) = outside.map(|outside| SocketAddr::new(outside.ip(), port)) {
+            let refused = get(outside, "/links").await;
+            assert!(refused.starts_with("HTTP/1.1 403") && !refused.ends_with("told"), "{refused}");
+            assert!(get(outside, "/healthz").await.starts_with("HTTP/1.1 200"));
+        }
         shutdown.cancel();
         server.await.unwrap();
     }

@@ -1,6 +1,6 @@
 //! The flags that both programs have.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// Flags of both programs. Each has an environment variable of its own, which the manifests use.
@@ -50,7 +50,15 @@ impl CommonArgs {
         (!self.lb_class.is_empty()).then_some(self.lb_class.as_str())
     }
 
-    pub(crate) fn admin(&self) -> SocketAddr {
-        SocketAddr::new(self.admin_address, self.admin_port)
+    /// Where the admin endpoint listens: at the address asked for, and always on the loopback too. Who is to read metrics may
+    /// come by the network; `kubectl port-forward` comes by the loopback.
+    pub(crate) fn admin(&self) -> Vec<SocketAddr> {
+        let at = |address| SocketAddr::new(address, self.admin_port);
+        let asked = self.admin_address;
+        if asked.is_loopback() || asked.is_unspecified() {
+            vec![at(asked)]
+        } else {
+            vec![at(asked), at(Ipv4Addr::LOCALHOST.into())]
+        }
     }
 }

@@ -1,13 +1,15 @@
 //! From `main` to an orderly end.
 
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use axum::Router;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::Admin;
 use crate::args::CommonArgs;
 use crate::readiness::Readiness;
 use crate::{admin, logging};
@@ -24,9 +26,16 @@ pub struct Context {
     /// What `/readyz` waits for.
     pub readiness: Readiness,
     registry: Arc<Mutex<Registry>>,
+    local: Arc<OnceLock<Router>>,
 }
 
 impl Context {
+    /// Adds paths to the admin endpoint that are served to callers on this machine's loopback alone: what is not for all who
+    /// may read metrics. Only the first call counts.
+    pub fn serve_locally(&self, routes: Router) {
+        let _ = self.local.set(routes);
+    }
+
     /// Adds metrics to `/metrics`.
     pub fn register(&self, add: impl FnOnce(&mut Registry)) {
         add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
@@ -80,13 +89,14 @@ where
                 return ExitCode::FAILURE;
             }
         };
-    let serving = admin::serve(
-        args.admin(),
-        context.readiness.clone(),
-        context.registry.clone(),
-        context.shutdown.clone(),
-    );
-    tokio::spawn(serving);
+    for address in args.admin() {
+        let admin = Admin {
+            readiness: context.readiness.clone(),
+            registry: context.registry.clone(),
+            local: context.local.clone(),
+        };
+        tokio::spawn(admin::serve(address, admin, context.shutdown.clone()));
+    }
 
     let shutdown = context.shutdown.clone();
     let mut body = std::pin::pin!(body(context));

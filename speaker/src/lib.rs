@@ -32,6 +32,7 @@ mod recorded;
 pub mod report;
 pub mod socket;
 pub mod status;
+mod told;
 mod wiring;
 
 use std::sync::Arc;
@@ -82,6 +83,8 @@ pub async fn run(context: Context, args: Args) -> Result<(), SpeakerError> {
     let (questions, asked) = mpsc::unbounded_channel();
     let finding =
         findings::follow(client.clone(), args.common.namespace.clone(), asked, found_out, context.clone());
+    let (inquire, inquiries) = mpsc::unbounded_channel();
+    context.serve_locally(told::routes(&args.node_name, context.readiness.clone(), inquire));
     let parts = announcing::Parts {
         config: config(&args),
         keys,
@@ -90,6 +93,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), SpeakerError> {
         keyless: deaf,
         findings,
         questions,
+        inquiries,
         datalink: socket::PacketSockets,
         hello_port: args.hello_port(),
         news: coming,

@@ -157,6 +157,7 @@ async fn speaker(
         keyless: watch::channel(true).0,
         findings: mpsc::unbounded_channel().1,
         questions: mpsc::unbounded_channel().0,
+        inquiries: mpsc::unbounded_channel().1,
         ready: readiness.token("packet sockets"),
         clock: ferrolb_runtime::now,
         shutdown,

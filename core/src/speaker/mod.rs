@@ -22,6 +22,7 @@ mod follow;
 mod gate;
 mod hear;
 mod hello;
+mod inquiry;
 mod life;
 mod links;
 mod others;
@@ -43,6 +44,7 @@ use crate::wire::Mac;
 
 use datagrams::Tries;
 pub use effect::{Effect, Sent};
+pub use inquiry::Answered;
 use life::{Life, Pause};
 
 /// What a speaker is told once.
@@ -124,6 +126,8 @@ pub struct Speaker {
     announcer: Announcer,
     conflicts: Conflicts,
     askers: Askers,
+    /// What a person wants to know of the network now.
+    inquiry: Option<Box<inquiry::Inquiry>>,
     life: Life,
     pause: Option<Pause>,
     unfit: bool,
@@ -154,6 +158,7 @@ impl Speaker {
             announcer: Announcer::new(config.refresh),
             conflicts: Conflicts::new(config.conflict_detection, config.epoch),
             askers: Askers::new(config.epoch, LATELY),
+            inquiry: None,
             fresh: BTreeMap::new(),
             freshest: Duration::ZERO,
             lately: BTreeMap::new(),

@@ -82,6 +82,7 @@ impl Speaker {
             self.counts.confirmed += 1;
         }
         let Some(sighting) = sighting else { return };
+        self.note(link, &sighting, now);
         // Most frames are questions of clients about what is ours, and no sighting of anybody else's.
         if self.announcer.speaks(link, sighting.address).is_none() {
             debug_assert!(!self.conflicts.knows(link, sighting.address));

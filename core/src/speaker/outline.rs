@@ -33,6 +33,7 @@ impl Speaker {
             announcer: _,
             conflicts: _,
             askers: _,
+            inquiry: _,
             life,
             pause,
             unfit,

@@ -414,3 +414,33 @@ fn nodes_of_which_nothing_is_heard_are_told_in_turns_and_only_where_there_is_a_s
         assert_eq!(all.len(), 100, "all have had their turn");
     }
 }
+
+#[test]
+fn who_answers_to_a_question_of_a_person_is_told_until_it_is_over() {
+    let mut speaker = speaker(true);
+    let reply = |mac: u8, address| {
+        let from = Mac([2, 0, 0, 0, 0, mac]);
+        let [announcement, _] = arp::announcement(from, address);
+        arp::Packet { destination: OURS, operation: arp::Operation::Reply, ..announcement }.build()
+    };
+    let other = Ipv4Addr::new(10, 0, 0, 101);
+    let _ = speaker.handle_frame(LAN, &reply(8, VIP), ms(0));
+    speaker.inquire(&[VIP.into(), VIP.into()], ms(1));
+    let probes = sent(&mut speaker, ms(1), ms(2));
+    assert_eq!(probes.iter().filter(|(_, what)| *what == Sent::Probe).count(), 1, "{probes:?}");
+    for mac in [9, 9, 1] {
+        let _ = speaker.handle_frame(LAN, &reply(mac, VIP), ms(3));
+    }
+    let _ = speaker.handle_frame(LAN, &reply(9, other), ms(3));
+    let probe = arp::probe(CLIENT, VIP).build();
+    let _ = speaker.handle_frame(LAN, &probe, ms(3));
+    let told: Vec<_> = speaker.end_inquiry().into_iter().map(|it| (it.address, it.mac, it.node)).collect();
+    let ours = (VIP.into(), OURS, Some("ours".into()));
+    assert_eq!(told, [ours, (VIP.into(), CLIENT, None)]);
+    let _ = speaker.handle_frame(LAN, &reply(9, VIP), ms(4));
+    assert!(speaker.end_inquiry().is_empty(), "nobody asks any more");
+    // Whoever asked went away: what comes much later is nobody's answer.
+    speaker.inquire(&[VIP.into()], ms(10));
+    let _ = speaker.handle_frame(LAN, &reply(9, VIP), ms(6_000));
+    assert!(speaker.end_inquiry().is_empty());
+}

@@ -11,6 +11,7 @@
 
 mod act;
 mod hear;
+mod inquire;
 mod ports;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use crate::report::Report;
 use crate::socket::Datalink;
 
 use hear::Lost;
+pub use inquire::Inquiry;
 use ports::{Ports, is_passing};
 
 /// What the loop is made of.
@@ -58,6 +60,8 @@ pub struct Parts<D> {
     pub findings: mpsc::UnboundedReceiver<Finding>,
     /// What is to be found out.
     pub questions: mpsc::UnboundedSender<AskedFor>,
+    /// What people ask.
+    pub inquiries: mpsc::UnboundedReceiver<Inquiry>,
     /// What is told of all this.
     pub report: Report,
     /// What is counted.
@@ -106,6 +110,7 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
         mut unfit,
         going,
         mut findings,
+        mut inquiries,
         ..
     } = parts;
     let (report, metrics, ready, clock, shutdown) =
@@ -170,6 +175,7 @@ pub async fn run<D: Datalink>(parts: Parts<D>) {
                 announcing.speaker.set_unfit(unfit, clock());
             }
             Some(finding) = findings.recv() => announcing.handle_finding(finding, clock()),
+            Some(inquiry) = inquiries.recv() => announcing.inquire(inquiry, clock()),
             (link, result) = announcing.receive(clock) => match result {
                 Ok(()) => {}
                 Err(Lost::Frames(error)) => announcing.handle_received(link, Err(error), clock()),

@@ -74,6 +74,11 @@ impl<D: Datalink> Ports<D> {
         }
     }
 
+    /// Whether frames about this address come in at all: some pool may have it.
+    pub(super) fn covers(&self, address: std::net::IpAddr) -> bool {
+        self.cover.contains(address)
+    }
+
     /// Lets pass only what concerns `cover`; returns the sockets that cannot, and so are of no use.
     pub(super) fn narrow(&mut self, cover: Cover) -> Vec<(LinkIndex, io::Error)> {
         self.cover = cover;

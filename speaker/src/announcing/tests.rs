@@ -220,6 +220,7 @@ fn with_loop_that<F: Future<Output = ()>>(conflict_detection: bool, test: impl F
         keyless: watch::channel(true).0,
         findings: mpsc::unbounded_channel().1,
         questions: mpsc::unbounded_channel().0,
+        inquiries: mpsc::unbounded_channel().1,
         ready: world.readiness.token("packet sockets"),
         clock,
         shutdown: world.shutdown.clone(),

@@ -14,9 +14,9 @@ use kube::ResourceExt;
 use super::endpoints::{Slice, Slices};
 
 /// The condition by which a speaker says that its node's service proxy works, or not.
-pub(crate) const PROXY_CONDITION: &str = "ServiceProxyHealthy";
+pub(crate) const PROXY_CONDITION: &str = ferrolb_crds::names::SERVICE_PROXY_HEALTHY;
 /// The condition by which a speaker says that it has no key for hellos yet.
-const KEY_CONDITION: &str = "HelloKeyLoaded";
+const KEY_CONDITION: &str = ferrolb_crds::names::HELLO_KEY_LOADED;
 /// The label that names the node of a speaker's state.
 const NODE_LABEL: &str = "metallb.io/node-name";
 

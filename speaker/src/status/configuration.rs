@@ -20,9 +20,9 @@ use super::{Configuration, Parts, Proxy, WATCH_SECONDS, names};
 /// The condition that says whether the configuration can be used; MetalLB's name for it.
 const CONFIGURATION: &str = "configReconcilerValid";
 /// The condition that says whether the node's service proxy works.
-const PROXY: &str = "ServiceProxyHealthy";
+const PROXY: &str = ferrolb_crds::names::SERVICE_PROXY_HEALTHY;
 /// The condition that says, while it is so, that the speaker has no key for hellos, and so cannot be heard.
-const KEY: &str = "HelloKeyLoaded";
+const KEY: &str = ferrolb_crds::names::HELLO_KEY_LOADED;
 
 /// So many problems are named.
 const NAMED: usize = 50;

@@ -176,6 +176,7 @@ pub(crate) async fn node(
         keyless: watch::channel(true).0,
         findings: tokio::sync::mpsc::unbounded_channel().1,
         questions: tokio::sync::mpsc::unbounded_channel().0,
+        inquiries: tokio::sync::mpsc::unbounded_channel().1,
         ready: readiness.token("packet sockets"),
         clock: ferrolb_runtime::now,
         shutdown: shutdown.clone(),
