@@ -1,16 +1,25 @@
 //! `kubectl ferrolb`: what a cluster looks like from the chair of whoever runs it.
 //!
 //! ```text
-//! kubeconfig ─► connect ─► read (pages, refusals in words) ─► migrate::collect ─► Cluster ─► plan ─► text or JSON
-//!                                                                           └───► Snapshot ─► file ─► compare
+//! kubeconfig ─► connect ─► read (pages, refusals in words) ─┬► migrate::collect ─► Cluster ─► plan ─► text or JSON
+//!                                                           │               └────► Snapshot ─► file ─► compare
+//!                                                           └► look ─► Look ─┬► status ─► text, JSON, a live screen
+//!                     speakers, by port-forward ─────────────────┘           ├► explain
+//!                                                                            └► doctor ─► support-bundle
 //! ```
 //!
 //! It reads, with the rights of its user, and never writes to a cluster: what is to be done is printed as commands.
-//! What is read becomes a value first ([`migrate::Cluster`]), and everything said is a function of that value.
+//! What is read becomes a value first ([`migrate::Cluster`], [`look::Look`], [`doctor::Facts`]), and everything said is a
+//! function of that value. Why a Service gets no address, and who may answer for it, core says.
 //!
-//! One module for each family of subcommands; so far [`migrate`] alone.
+//! One module for each subcommand.
 
+pub mod bundle;
+pub mod doctor;
+pub mod explain;
+pub mod look;
 pub mod migrate;
+pub mod status;
 
 mod connect;
 mod output;
@@ -37,8 +46,16 @@ pub struct Args {
 /// One for each family.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Pools, Services and nodes, and what is wrong with them. Exit code 0: nothing; 1: something; 2: it is not known
+    Status(status::Args),
+    /// Where the packets to a Service go, where they end, and what to change
+    Explain(explain::Args),
+    /// What is wrong, with a hint for each. Exit code 0: nothing; 1: something; 2: it is not known
+    Doctor(doctor::Args),
     /// From MetalLB to FerroLB
     Migrate(migrate::Args),
+    /// All that somebody who is to help would ask for, in one file, without secrets
+    SupportBundle(bundle::Args),
 }
 
 /// Why a command ends without an answer.
@@ -58,6 +75,9 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// What is asked for cannot be answered.
+    #[error("{0}")]
+    Usage(String),
     /// Nobody takes what is printed.
     #[error("cannot print: {0}")]
     Print(#[from] std::io::Error),
@@ -85,6 +105,10 @@ pub fn run(args: Args) -> ExitCode {
 async fn act(args: Args) -> Result<ExitCode, Error> {
     let client = connect::client(&args.connection).await?;
     match args.command {
+        Command::Status(args) => status::run(&client, args).await,
+        Command::Explain(args) => explain::run(&client, args).await,
+        Command::Doctor(args) => doctor::run(&client, args).await,
         Command::Migrate(args) => migrate::run(&client, args).await,
+        Command::SupportBundle(args) => bundle::run(&client, args).await,
     }
 }

@@ -57,7 +57,7 @@ pub enum ReadError {
 
 impl ReadError {
     /// Of the attempt to read `what`.
-    fn of(what: &str, error: Error) -> Self {
+    pub(crate) fn of(what: &str, error: Error) -> Self {
         let what = what.to_owned();
         match error {
             Error::Api(status) => {

@@ -7,7 +7,7 @@ mod announced;
 mod cluster;
 mod collect;
 mod compare;
-mod find;
+pub(crate) mod find;
 mod helm;
 mod interfaces;
 mod plan;

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "not every test file uses all")]
 
+pub(crate) mod running;
+
 use ferrolb_fake_api::{ApiServer, Kind};
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
