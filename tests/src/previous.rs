@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::image;
 use crate::lab::progress::Progress;
 use crate::lab::{LabError, process, programs};
-use crate::release::PROGRAMS;
+use crate::release::DAEMONS;
 use crate::release::build::Place;
 use crate::release::image::image as released;
 use crate::release::source::Source;
@@ -70,7 +70,7 @@ impl Previous {
     pub fn image(&self, tag: &str, progress: &Progress) -> Result<PathBuf, LabError> {
         let folder = self.source.parent().unwrap_or(&self.source);
         let place = Place { workspace: self.source.clone(), target: folder.join("target"), ..Place::here()? };
-        let built = place.build(&PROGRAMS, &PROGRAMS, progress)?;
+        let built = place.build(&DAEMONS, &DAEMONS, progress)?;
         let source = Source { revision: self.revision.clone(), epoch: self.epoch };
         let image = released(tag, &built, image::architecture(std::env::consts::ARCH), &source);
         let file = folder.join("ferrolb.tar");

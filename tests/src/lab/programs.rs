@@ -9,10 +9,10 @@ use sha2::{Digest, Sha256};
 use super::LabError;
 use super::progress::Progress;
 use crate::image::{self, Image};
-use crate::release::PROGRAMS as FERROLB_PROGRAMS;
 use crate::release::build::Place;
 use crate::release::image::image as released;
 use crate::release::source::Source;
+use crate::release::{PACKAGES as FERROLB_PACKAGES, PROGRAMS as FERROLB_PROGRAMS};
 
 /// The environment variable that chooses another version of Kubernetes than the first of [`KUBERNETES`], by its minor
 /// version: `1.33`.
@@ -207,7 +207,7 @@ pub fn ferrolb_programs(progress: &Progress) -> Result<PathBuf, LabError> {
     if let Some(folder) = std::env::var_os(READY) {
         return Ok(PathBuf::from(folder));
     }
-    Place::here()?.build(&FERROLB_PROGRAMS, &FERROLB_PROGRAMS, progress)
+    Place::here()?.build(&FERROLB_PACKAGES, &FERROLB_PROGRAMS, progress)
 }
 
 /// Runs a build; says what it is when it takes longer than a moment, and then that it goes on.

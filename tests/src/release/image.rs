@@ -1,9 +1,9 @@
-//! FerroLB's own image: two static programs and nothing else.
+//! FerroLB's own image: its static programs and nothing else.
 
 use std::path::Path;
 
 use super::source::Source;
-use super::{PROGRAMS, SBOM};
+use super::{PLUGIN, PROGRAMS, SBOM};
 use crate::image::Image;
 
 /// The image of the programs in `folder`, under this name and tag.
@@ -11,7 +11,8 @@ use crate::image::Image;
 pub fn image(tag: &str, folder: &Path, architecture: &str, source: &Source) -> Image {
     // The speaker's manifest says user 0, as it needs a capability; whoever says nothing gets nobody.
     let mut image = Image::new(tag).user("65534").architecture(architecture).created(&source.created());
-    for name in PROGRAMS {
+    // An image of an earlier version is made by this too, for tests of upgrades.
+    for name in PROGRAMS.into_iter().filter(|name| *name != PLUGIN || folder.join(name).is_file()) {
         image = image.file(&folder.join(name), name);
     }
     for (name, value) in labels(source) {

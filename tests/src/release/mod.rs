@@ -16,8 +16,22 @@ pub mod source;
 
 use sha2::{Digest, Sha256};
 
-/// Our programs; package and program have one name.
-pub const PROGRAMS: [&str; 2] = ["ferrolb-controller", "ferrolb-speaker"];
+/// Our programs: those that run in pods, and the plugin of kubectl.
+pub const PROGRAMS: [&str; 3] = ["ferrolb-controller", "ferrolb-speaker", PLUGIN];
+
+/// The programs that run in pods; their packages have the same names.
+pub const DAEMONS: [&str; 2] = ["ferrolb-controller", "ferrolb-speaker"];
+
+/// The plugin of kubectl. Versions up to 0.1.0 do not have it in their images.
+pub const PLUGIN: &str = "kubectl-ferrolb";
+
+/// The packages that they are of, in the same order.
+pub const PACKAGES: [&str; 3] = ["ferrolb-controller", "ferrolb-speaker", "ferrolb-plugin"];
+
+/// The program of a package of ours.
+pub(crate) fn program_of(package: &str) -> Option<&'static str> {
+    PACKAGES.iter().position(|known| *known == package).map(|at| PROGRAMS[at])
+}
 
 /// The file beside the programs that lists what is in them.
 pub const SBOM: &str = "ferrolb.cdx.json";

@@ -9,7 +9,7 @@ use std::process::Command;
 use super::build::Place;
 use super::image::image;
 use super::source::Source;
-use super::{ARCHITECTURES, PROGRAMS, SBOM, layout, sbom, sha256};
+use super::{ARCHITECTURES, PACKAGES, PROGRAMS, SBOM, layout, sbom, sha256};
 use crate::lab::progress::Progress;
 use crate::lab::{LabError, process};
 
@@ -61,7 +61,7 @@ pub fn differences(builds: &[Digests; 2]) -> Vec<String> {
 
 /// Builds in `place` and returns the digest of each file.
 fn made(place: &Place, folder: &Path, progress: &Progress) -> Result<Digests, LabError> {
-    let built = place.build(&PROGRAMS, &PROGRAMS, progress)?;
+    let built = place.build(&PACKAGES, &PROGRAMS, progress)?;
     let source = Source::of(&place.workspace);
     let read = |path: &PathBuf| std::fs::read(path).map_err(LabError::at(path));
     let mut digests = Vec::new();

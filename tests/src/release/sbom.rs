@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::build::Place;
 use super::source::Source;
-use super::{PROGRAMS, lock, sha256};
+use super::{PACKAGES, lock, program_of, sha256};
 use crate::lab::{LabError, process};
 use crates::Crates;
 
@@ -30,13 +30,13 @@ pub fn sbom(place: &Place, folder: &Path, source: &Source) -> Result<Vec<u8>, La
 
     let mut library = std_library(&process::run(Command::new("rustc").arg("-vV"))?);
     let mut components = Vec::new();
-    for found in crates.of(&PROGRAMS) {
+    for found in crates.of(&PACKAGES) {
         let mut component = found.component();
         let key = (found.name.clone(), found.version.clone());
         if let Some(sum) = checksums.get(&key) {
             component["hashes"] = json!([{"alg": "SHA-256", "content": sum}]);
-        } else if PROGRAMS.contains(&found.name.as_str()) {
-            let program = read(&folder.join(&found.name))?;
+        } else if let Some(name) = program_of(&found.name) {
+            let program = read(&folder.join(name))?;
             component["type"] = json!("application");
             component["hashes"] = json!([{"alg": "SHA-256", "content": sha256(&program)}]);
             if let Some(libc) = c_library(&program).filter(|libc| !library.contains(libc)) {
@@ -45,7 +45,7 @@ pub fn sbom(place: &Place, folder: &Path, source: &Source) -> Result<Vec<u8>, La
         }
         components.push(component);
     }
-    let version = crates.version(PROGRAMS[0]);
+    let version = crates.version(PACKAGES[0]);
     let dependencies = dependencies(&crates, &library);
     components.extend(library);
     let mut list = json!({
@@ -75,9 +75,9 @@ fn dependencies(crates: &Crates, library: &[Value]) -> Vec<Value> {
     let library: Vec<&str> = library.iter().filter_map(|component| component["bom-ref"].as_str()).collect();
     let mut programs = Vec::new();
     let mut all = Vec::new();
-    for found in crates.of(&PROGRAMS) {
+    for found in crates.of(&PACKAGES) {
         let mut needs = found.needs.clone();
-        if PROGRAMS.contains(&found.name.as_str()) {
+        if PACKAGES.contains(&found.name.as_str()) {
             programs.push(found.purl());
             needs.extend(library.iter().map(|name| (*name).to_owned()));
         }
@@ -144,7 +144,7 @@ mod tests {
     fn every_crate_that_the_programs_depend_on_is_listed_with_all_that_is_known() {
         let place = Place::here().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        for name in PROGRAMS {
+        for name in super::super::PROGRAMS {
             std::fs::write(folder.path().join(name), name).unwrap();
         }
         let source = Source { revision: "abc".into(), epoch: 1 };
@@ -159,7 +159,7 @@ mod tests {
 
         let mut tree = place.cargo(&["tree", "--locked", "--edges", "normal", "--prefix", "none"]);
         tree.args(["--format", "{p}|{l}", "--target", &place.triple]);
-        for name in PROGRAMS {
+        for name in PACKAGES {
             tree.args(["--package", name]);
         }
         let said = process::run(&mut tree).unwrap();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use ferrolb_tests::lab::progress::Progress;
 use ferrolb_tests::lab::{Lab, LabError, cgroup, process, programs};
+use ferrolb_tests::release::PROGRAMS;
 use ferrolb_tests::scene::{Scene, shown};
 use futures::TryStreamExt;
 use kube::api::{WatchEvent, WatchParams};
@@ -18,7 +19,7 @@ pub(crate) async fn figures(lab: &Lab) -> Result<(), LabError> {
     print_memory(lab);
     println!("sizes:");
     let folder = programs::ferrolb_programs(&Progress::default())?;
-    for name in ["ferrolb-controller", "ferrolb-speaker"] {
+    for name in PROGRAMS {
         print_size(name, &folder.join(name));
     }
     print_size("image", &programs::target().join("image/ferrolb.tar"));

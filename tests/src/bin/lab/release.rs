@@ -9,7 +9,7 @@ use ferrolb_tests::lab::{LabError, programs};
 use ferrolb_tests::release::build::{self, Place};
 use ferrolb_tests::release::image::{image, is_complete};
 use ferrolb_tests::release::source::Source;
-use ferrolb_tests::release::{ARCHITECTURES, PROGRAMS, SBOM, layout, reproducible, sbom, sha256};
+use ferrolb_tests::release::{ARCHITECTURES, PACKAGES, PROGRAMS, SBOM, layout, reproducible, sbom, sha256};
 
 #[derive(Subcommand)]
 pub(crate) enum What {
@@ -68,7 +68,7 @@ fn one_architecture(arch: Option<&str>, progress: &Progress) -> Result<(), LabEr
             place.triple
         ));
     }
-    let built = place.build(&PROGRAMS, &PROGRAMS, progress)?;
+    let built = place.build(&PACKAGES, &PROGRAMS, progress)?;
     let folder = dist().join(name);
     std::fs::create_dir_all(&folder).map_err(LabError::at(&folder))?;
     let list = sbom::sbom(&place, &built, &Source::of(&place.workspace))?;
