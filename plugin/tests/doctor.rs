@@ -2,6 +2,8 @@
 //!
 //! `FERROLB_WRITE_GOLDEN=1 cargo test -p ferrolb-plugin` writes the part of docs/plugin.md anew that is made of the checks.
 
+#![allow(clippy::unwrap_used, reason = "a step that fails ends the test")]
+
 mod support;
 
 use std::collections::BTreeSet;
@@ -257,7 +259,7 @@ fn cases() -> Vec<(&'static str, Level, &'static str, Wrong)> {
                 link(facts, |link| {
                     link.peers.clear();
                     link.unheard.push("n2".to_owned());
-                })
+                });
             }),
         ),
         (

@@ -1,5 +1,7 @@
 //! Where the packets to Services of made-up clusters end, and what is said of it.
 
+#![allow(clippy::unwrap_used, reason = "a step that fails ends the test")]
+
 mod support;
 
 use ferrolb_core::election::Endpoints;

@@ -1,5 +1,7 @@
 //! A made-up cluster of two nodes in which FerroLB runs and all is well.
 
+#![allow(clippy::unwrap_used, reason = "a step that fails ends the test")]
+
 use std::collections::BTreeMap;
 
 use ferrolb_crds::admin::{Link, Peer, Told};

@@ -89,10 +89,10 @@ pub(super) fn probe(facts: &Facts) -> Outcome {
 }
 
 /// The nodes that answered one asker on one of its links.
-fn of_one_link<'a>(
-    answers: &'a BTreeMap<String, Result<Vec<ferrolb_crds::admin::Answer>, String>>,
+fn of_one_link(
+    answers: &BTreeMap<String, Result<Vec<ferrolb_crds::admin::Answer>, String>>,
     address: IpAddr,
-) -> BTreeMap<String, BTreeSet<&'a str>> {
+) -> BTreeMap<String, BTreeSet<&str>> {
     let mut links: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for (asker, told) in answers {
         for answer in told.iter().flatten().filter(|answer| answer.address == address) {
