@@ -10,6 +10,7 @@
 //! [`brain`] decides and does nothing; everything else here does and decides nothing. So a simulation can drive two
 //! controllers through every order of answers and failures in one thread.
 
+mod args;
 pub mod brain;
 pub mod hello_key;
 pub mod lease;
@@ -18,4 +19,5 @@ pub mod run;
 pub mod unsupported;
 pub mod writer;
 
+pub use args::Args;
 pub use run::{Settings, run};
