@@ -5,7 +5,7 @@
 RUST := 1.95
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check unit e2e deny setup image reproducible dist crds chart figures bench bench-allocation bench-layer2 bench-peers bench-failover bench-install soak hot toolchain
+.PHONY: help demo test test-full check unit e2e deny setup image reproducible dist crds chart reference figures bench bench-allocation bench-layer2 bench-peers bench-failover bench-install soak hot toolchain
 
 help:
 	@echo 'make demo       a Kubernetes cluster on this machine, FerroLB in it, and a Service that answers'
@@ -17,6 +17,7 @@ help:
 	@echo '                builds the last commit twice, in different places, and compares every byte'
 	@echo 'make dist       what is released, for this machine: programs, SBOM, image, manifests, chart: target/dist'
 	@echo 'make crds       crds/*.yaml anew from the Rust types, and what the chart has copies of'
+	@echo 'make reference  docs/reference.md anew from the Rust types'
 	@echo 'make figures    latency, memory and sizes, measured in the cluster'
 	@echo 'make soak       two controllers, and clusters of speakers, in simulations with faults, for millions of'
 	@echo '                steps (SEEDS=20000); and all that two things that happen can lead to (ACTS=2)'
@@ -86,6 +87,9 @@ chart:
 	@cp crds/*.yaml charts/ferrolb/files/crds/
 	@cp config/rbac/controller.yaml config/rbac/speaker.yaml charts/ferrolb/files/rbac/
 	@cp config/admission/elsewhere.yaml config/admission/overlap.yaml config/admission/services.yaml charts/ferrolb/files/admission/
+
+reference: toolchain
+	cargo run --quiet --locked -p ferrolb-crds --bin gen-reference
 
 figures: toolchain setup
 	@tests/e2e/run figures

@@ -46,8 +46,8 @@ pub struct L2AdvertisementSpec {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = rules::MAX_SELECTORS), extend("x-kubernetes-validations" = rules::unique("selector")))]
     pub node_selectors: Vec<LabelSelector>,
-    /// The network interfaces to announce on, by exact name. Empty: all. It does not change which node is
-    /// chosen.
+    /// The network interfaces to announce on, by exact name. Empty: all. A node that has none of them is passed
+    /// by.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "rules::interfaces")]
     pub interfaces: Vec<String>,

@@ -1,7 +1,7 @@
 //! The `metallb.io` API, and how Kubernetes' objects become core's words.
 //!
 //! ```text
-//!  rules ──► IPAddressPool, L2Advertisement ──► generate ──► crds/*.yaml (what the API server refuses)
+//!  rules ──► IPAddressPool, L2Advertisement ──► generate ──► crds/*.yaml (what the API server refuses), docs/reference.md
 //!                        │                bgp ──────┘
 //!                        │ to_core()
 //!                        ▼
@@ -20,6 +20,7 @@ pub mod admin;
 pub mod bgp;
 pub mod generate;
 pub mod names;
+pub mod reference;
 pub mod view;
 
 mod configuration_state;
