@@ -13,6 +13,9 @@ pub const CONTROL_PLANE_LAN: &str = "10.10.0.10";
 /// See [`CONTROL_PLANE_LAN`].
 pub const CONTROL_PLANE_MGMT: &str = "10.20.0.10";
 
+/// The address of a DNS server for pods, if a test installs one.
+pub const CLUSTER_DNS: &str = "10.96.0.10";
+
 /// The most segments on which addresses can be announced.
 pub const MAX_SEGMENTS: u8 = 3;
 

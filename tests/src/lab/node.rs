@@ -214,7 +214,8 @@ fn kubelet(config: &Config, paths: &Paths, node: &str) -> serde_json::Value {
         "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
         "podLogsDir": format!("/run/lab/{node}/logs"),
         "volumePluginDir": "/var/lib/kubelet/volume-plugins",
-        "resolvConf": "", "clusterDomain": "cluster.local",
+        // Where a cluster has its DNS server by custom; the lab has none unless a test puts one there.
+        "resolvConf": "", "clusterDomain": "cluster.local", "clusterDNS": [network::CLUSTER_DNS],
         // A full disk of the machine is not the lab's affair.
         "evictionHard": { "memory.available": "1Mi" }, "imageGCHighThresholdPercent": 100,
         "serializeImagePulls": false, "maxPods": 250,
