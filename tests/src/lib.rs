@@ -6,6 +6,7 @@
 //! - [`judge`] captures at the switch and says who answered for an address, and whether two did, or nobody.
 //! - [`mod@bench`] measures.
 //! - [`chaos`] does to a cluster what must not take its addresses away.
+//! - [`documents`] reads what is written for people, so that it can be held to what there is.
 //! - [`previous`] is an earlier version of FerroLB, from the history of this repository.
 //! - [`plane`] is a control plane without nodes, and [`program`] one of our programs against it.
 //! - [`history`] says whether what Services showed was ever wrong; [`recorder`] records it.
@@ -14,6 +15,7 @@
 
 pub mod bench;
 pub mod chaos;
+pub mod documents;
 pub mod history;
 pub mod host;
 pub mod image;

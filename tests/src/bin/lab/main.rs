@@ -309,3 +309,26 @@ fn replace(command: &mut Command) -> Result<ExitCode, LabError> {
         why: error.to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use ferrolb_tests::documents;
+
+    use super::*;
+
+    #[test]
+    fn the_documents_name_commands_that_there_are() {
+        let (mut wrong, mut seen) = (Vec::new(), 0);
+        for document in documents::all().unwrap() {
+            for command in document.commands() {
+                let Some(arguments) = command.arguments_of("lab") else { continue };
+                seen += 1;
+                if let Some(error) = documents::refused::<Args>("lab", arguments, command.whole) {
+                    wrong.push(format!("{}:{}: {error}", document.path.display(), command.line));
+                }
+            }
+        }
+        assert!(seen > 20, "only {seen} commands of lab were found");
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+}
