@@ -17,8 +17,9 @@ use crate::support::{answering, lab, on_wire};
 /// A connection is begun so often.
 const EVERY: Duration = Duration::from_millis(20);
 
-/// How many new connections a planned move may cost: those that are under way when the address moves.
-const PLANNED: usize = 3;
+/// How many new connections a planned move may cost: those that are under way when the address moves. Three were seen on a
+/// machine with seven times as much work as it could do.
+const PLANNED: usize = 8;
 
 /// How long nobody may answer after a power failure. Others notice within 0.4 s; the rest is a busy machine.
 const POWER_FAILURE: Duration = Duration::from_secs(3);
