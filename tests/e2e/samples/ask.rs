@@ -139,25 +139,41 @@ fn question(name: &str) -> Vec<u8> {
     bytes
 }
 
-/// The IPv4 addresses in the answers, whose records all refer to the question's name by a pointer (CoreDNS does).
+/// The IPv4 addresses in the answers.
 fn addresses(message: &[u8]) -> Vec<Ipv4Addr> {
     let count = message.get(6..8).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
     let mut found = Vec::new();
-    // Behind the header and the question: its labels, their end, type and class.
-    let mut at = 12;
-    while let Some(length) = message.get(at).filter(|length| **length > 0) {
-        at += usize::from(*length) + 1;
-    }
-    at += 5;
+    // Behind the header, and the question's name, type and class.
+    let mut at = behind_name(message, 12) + 4;
     for _ in 0..count {
-        let Some(record) = message.get(at..at + 12) else { break };
-        let length = usize::from(u16::from_be_bytes([record[10], record[11]]));
-        if let (&[_, _, 0, 1, ..], Some(&[a, b, c, d])) = (record, message.get(at + 12..at + 12 + length)) {
+        at = behind_name(message, at);
+        // Type, class, time to live, length.
+        let Some(&[kind_high, kind_low, _, _, _, _, _, _, length_high, length_low]) =
+            message.get(at..at + 10)
+        else {
+            break;
+        };
+        let length = usize::from(u16::from_be_bytes([length_high, length_low]));
+        if let (1, Some(&[a, b, c, d])) =
+            (u16::from_be_bytes([kind_high, kind_low]), message.get(at + 10..at + 10 + length))
+        {
             found.push(Ipv4Addr::new(a, b, c, d));
         }
-        at += 12 + length;
+        at += 10 + length;
     }
     found
+}
+
+/// Where what follows the name at this place begins: behind its labels and their end, or behind a pointer to an earlier name.
+fn behind_name(message: &[u8], mut at: usize) -> usize {
+    const POINTER: u8 = 0xc0;
+    loop {
+        match message.get(at) {
+            Some(length) if *length >= POINTER => return at + 2,
+            Some(length) if *length > 0 => at += usize::from(*length) + 1,
+            _ => return at + 1,
+        }
+    }
 }
 
 /// From whom `host` seems to come, as a pod behind `server` sees it.

@@ -97,9 +97,13 @@ mod tests {
             let modules = std::fs::read_to_string(&file).unwrap();
             let version = image.rsplit_once(':').unwrap().1.trim_start_matches('v');
             let pinned = format!("{} v{version}", package.trim_end_matches("/cmd/caddy"));
-            let pins = |line: &str| line.trim_start_matches("require ").trim().starts_with(&format!("{pinned} "));
+            let pins =
+                |line: &str| line.trim_start_matches("require ").trim().starts_with(&format!("{pinned} "));
             // What is built alone is called indirect there, in a comment behind the version.
-            assert!(modules.lines().any(|line| pins(&format!("{line} "))), "{name}: go.mod does not pin {pinned}");
+            assert!(
+                modules.lines().any(|line| pins(&format!("{line} "))),
+                "{name}: go.mod does not pin {pinned}"
+            );
         }
     }
 }
