@@ -1,12 +1,13 @@
 //! The list of what is in the programs, as CycloneDX 1.6 in JSON.
 //!
-//! Made from `cargo metadata` and `Cargo.lock`, for one machine: the crates that the programs depend on, what each may be
+//! Made from `cargo metadata`, `cargo tree` and `Cargo.lock`, for one machine: the crates that the programs depend on, what each may be
 //! used under, and the checksum by which cargo took it. Procedural macros, and what only they need, ran in the compiler and
 //! are not in the programs: their scope is `excluded`. Rust's standard library and the C library are in every program, so
 //! they are listed too. The same source gives the same bytes.
 
 mod crates;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -25,7 +26,8 @@ use crates::Crates;
 pub fn sbom(place: &Place, folder: &Path, source: &Source) -> Result<Vec<u8>, LabError> {
     let read = |path: &Path| std::fs::read(path).map_err(LabError::at(path));
     let asked = ["metadata", "--locked", "--format-version", "1", "--filter-platform", &place.triple];
-    let crates = Crates::parse(&process::run(&mut place.cargo(&asked))?)?;
+    let mut crates = Crates::parse(&process::run(&mut place.cargo(&asked))?)?;
+    crates.keep(&built(place)?);
     let checksums = lock::checksums(&String::from_utf8_lossy(&read(&place.workspace.join("Cargo.lock"))?));
 
     let mut library = std_library(&process::run(Command::new("rustc").arg("-vV"))?);
@@ -68,6 +70,20 @@ pub fn sbom(place: &Place, folder: &Path, source: &Source) -> Result<Vec<u8>, La
     let mut text = serde_json::to_vec_pretty(&list).map_err(|error| LabError::State(error.to_string()))?;
     text.push(b'\n');
     Ok(text)
+}
+
+/// The name and version of each crate that cargo builds for the programs, with the features that they ask for.
+fn built(place: &Place) -> Result<BTreeSet<(String, String)>, LabError> {
+    let mut tree =
+        place.cargo(&["tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}"]);
+    tree.args(["--target", &place.triple]);
+    for name in PACKAGES {
+        tree.args(["--package", name]);
+    }
+    let said = process::run(&mut tree)?;
+    let words = said.lines().filter_map(|line| line.split_once(" v"));
+    let version = |rest: &str| rest.split(' ').next().unwrap_or_default().to_owned();
+    Ok(words.map(|(name, rest)| (name.to_owned(), version(rest))).collect())
 }
 
 /// What needs what; the image has the programs, and these have the libraries without a crate.
@@ -191,10 +207,12 @@ mod tests {
             assert!(rest.split("[[package]]").next().unwrap().contains(sum), "{purl} has another checksum");
         }
         assert!(names.len() > 100, "{}", names.len());
-        let crates = components.iter().filter(|component| {
-            component["purl"].as_str().is_some_and(|purl| purl.starts_with("pkg:cargo/"))
-        });
-        assert_eq!(crates.count(), names.len(), "nothing else is listed");
+        let crates =
+            components.iter().filter_map(|component| component["purl"].as_str()?.strip_prefix("pkg:cargo/"));
+        let more = |name: &&str| {
+            !names.contains(&name.split_once('@').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap())
+        };
+        assert_eq!(crates.filter(more).collect::<Vec<_>>(), [""; 0], "nothing else is listed");
         let scope = |name: &str| {
             components.iter().find(|component| component["name"] == name).map(|component| &component["scope"])
         };

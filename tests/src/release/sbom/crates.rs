@@ -123,6 +123,12 @@ impl Crates {
         self.packages.values().find(|package| package.name == name).map_or("", |package| &package.version)
     }
 
+    /// Forgets what is not built, by name and version. `cargo metadata` also lists what some crate would need with a feature that
+    /// nobody asks of it.
+    pub(super) fn keep(&mut self, built: &BTreeSet<(String, String)>) {
+        self.packages.retain(|_, package| built.contains(&(package.name.clone(), package.version.clone())));
+    }
+
     /// What programs of these names depend on, they among it, by name and version.
     pub(super) fn of(&self, names: &[&str]) -> Vec<Found> {
         let roots = self.packages.values().filter(|package| names.contains(&package.name.as_str()));
