@@ -137,7 +137,7 @@ pub async fn collect(
     }
     for pod in look.pods.clone() {
         logs(client, &look.namespace, &pod, log_lines, &mut bundle).await;
-        if pod.ready {
+        if pod.running {
             endpoint(client, &look.namespace, &pod, &mut bundle).await;
         }
     }

@@ -95,6 +95,8 @@ pub struct Pod {
     pub node: String,
     /// Whether it is a speaker's, and not the controller's.
     pub speaker: bool,
+    /// Whether its container runs, ready or not: then it can be asked.
+    pub running: bool,
     /// Whether it is ready.
     pub ready: bool,
     /// Why it is not, as far as the API says.

@@ -29,9 +29,9 @@ const AT_ONCE: usize = 16;
 /// So much of an answer is read: a speaker that hears 200 others tells 50 kB.
 const LONGEST: usize = 4 << 20;
 
-/// Asks all speakers that are ready; what they tell, or why they do not, goes into `look`.
+/// Asks all speakers that run, also those that are not ready, as one without a link is; what they tell, or why they do not, goes into `look`.
 pub(crate) async fn ask(client: &Client, look: &mut Look) {
-    let pods: Vec<Pod> = look.speakers().filter(|pod| pod.ready).cloned().collect();
+    let pods: Vec<Pod> = look.speakers().filter(|pod| pod.running).cloned().collect();
     let namespace = look.namespace.clone();
     look.told = each(pods, |pod| {
         let (client, namespace) = (client.clone(), namespace.clone());

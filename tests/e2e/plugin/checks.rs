@@ -362,7 +362,7 @@ fn pools_and_advertisements() {
         for (check, level, addresses, says) in [
             ("host-bits", "warning", "10.10.0.5/30", "10.10.0.5/30 stands for 10.10.0.4-10.10.0.7"),
             ("node-addresses", "warning", "10.10.0.12/32", "10.10.0.12, which is an address of node node2"),
-            ("pod-range", "failed", "10.244.2.0/28", "the pods of node node2"),
+            ("pod-range", "failed", "10.244.0.0/20", "which is of the pods of node"),
             ("service-range", "failed", "10.96.200.0/28", "the cluster IPs"),
             ("gateway", "failed", range.as_str(), "is the gateway of node1 on eth0"),
             ("on-link", "warning", "192.0.2.0/28", "of no network of a node's link"),
