@@ -18,7 +18,7 @@ use crate::plane::project;
 use crate::scene::{SYSTEM, Scene, shown};
 
 use super::allocation::{interrupted, machine};
-use super::report::{Report, milliseconds, percentile};
+use super::report::{Report, Who, milliseconds, percentile};
 
 /// The name of the release.
 const RELEASE: &str = "ferrolb";
@@ -64,6 +64,12 @@ pub async fn install(name: &str, trials: usize, lab_program: &Path) -> Result<Re
     tell("its own end", |times| times.returned);
     tell("EXTERNAL-IP", |times| times.address);
     tell("an answer from outside", |times| times.answer);
+    let sorts: [(&str, fn(&Times) -> Duration); 2] =
+        [("install-address", |times| times.address), ("install-answer", |times| times.answer)];
+    for (figure, of) in sorts {
+        let values: Vec<f64> = times.iter().map(|times| milliseconds(of(times))).collect();
+        report.sample(figure, Who::Ferrolb, "ms", values);
+    }
     Ok(report)
 }
 

@@ -4,7 +4,45 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+/// Whose a figure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Who {
+    /// This project's.
+    Ferrolb,
+    /// The least that anybody could do: what is above it is ours, what is in it is the machine's.
+    Floor,
+    /// Of what it is compared with.
+    Metallb,
+}
+
+impl Who {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Who::Ferrolb => "FerroLB",
+            Who::Floor => "floor",
+            Who::Metallb => "MetalLB",
+        }
+    }
+}
+
+/// All that was measured of one figure in one run, for whoever puts several runs together. Percentiles of each run
+/// would not do: the percentile of percentiles is none of what was measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Samples {
+    /// The figure, by the name that it has in the suite.
+    pub figure: String,
+    /// Whose.
+    pub of: Who,
+    /// Of what.
+    pub unit: &'static str,
+    /// How much, each time.
+    pub values: Vec<f64>,
+}
 
 /// One figure.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +70,7 @@ pub enum Goal {
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     figures: Vec<Figure>,
+    samples: Vec<Samples>,
 }
 
 impl Report {
@@ -53,6 +92,29 @@ impl Report {
     /// A figure that is to be at least `goal`.
     pub fn at_least(&mut self, what: impl Into<String>, value: f64, unit: &'static str, goal: f64) {
         self.figures.push(Figure { what: what.into(), value, unit, goal: Some(Goal::AtLeast(goal)) });
+    }
+
+    /// All values of a figure of the suite. Nothing of it is printed.
+    pub fn sample(
+        &mut self,
+        figure: impl Into<String>,
+        of: Who,
+        unit: &'static str,
+        values: impl IntoIterator<Item = f64>,
+    ) {
+        let (figure, values) = (figure.into(), values.into_iter().collect());
+        self.samples.push(Samples { figure, of, unit, values });
+    }
+
+    /// What was told by [`Report::sample`].
+    pub fn samples(&self) -> &[Samples] {
+        &self.samples
+    }
+
+    /// What another report has, behind what this one has.
+    pub fn append(&mut self, other: Report) {
+        self.figures.extend(other.figures);
+        self.samples.extend(other.samples);
     }
 
     /// The figures as JSON, one a line.

@@ -4,6 +4,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use kube::api::Api;
 use serde_json::json;
 
+use crate::bench::report::Who;
 use crate::lab::progress::{Progress, wait};
 use crate::lab::{Lab, LabError, fault, metallb, process};
 use crate::scene::{self, SYSTEM};
@@ -26,6 +27,14 @@ impl Balancer {
         match self {
             Balancer::Ferrolb => "FerroLB",
             Balancer::Metallb => "MetalLB",
+        }
+    }
+
+    /// Whose its figures are.
+    pub fn who(self) -> Who {
+        match self {
+            Balancer::Ferrolb => Who::Ferrolb,
+            Balancer::Metallb => Who::Metallb,
         }
     }
 

@@ -1,8 +1,9 @@
 //! Going over from MetalLB: both on all nodes, then MetalLB's speakers go.
 
+use super::case::Case;
 use super::outcome::{Goals, tell};
 use super::trial::observe;
-use crate::bench::report::Report;
+use crate::bench::report::{Report, Who};
 use crate::chaos::{Balancer, Stage};
 use crate::lab::LabError;
 use crate::lab::progress::Progress;
@@ -19,9 +20,10 @@ pub(super) async fn measure(
 ) -> Result<(), LabError> {
     let lab = stage.lab();
     let goals = Goals { same: true, ..Goals::default() };
+    let names = Case::Beside.steps();
     let installed = observe(stage, async || Balancer::Ferrolb.install(lab, flags, progress).await).await?;
     progress.say(&format!("FerroLB installed beside MetalLB: {installed}"));
-    tell(report, "FerroLB installed beside MetalLB", &[installed], goals);
+    tell(report, Who::Ferrolb, names[0], &[installed], goals);
     let removed = observe(stage, async || {
         // Its webhook would refuse every change of a pool once its controller is gone.
         stage.kubectl(&["delete", "validatingwebhookconfiguration", "metallb-webhook-configuration"])?;
@@ -37,6 +39,6 @@ pub(super) async fn measure(
     });
     let removed = removed.await?;
     progress.say(&format!("MetalLB removed: {removed}"));
-    tell(report, "MetalLB removed beside FerroLB", &[removed], goals);
+    tell(report, Who::Ferrolb, names[1], &[removed], goals);
     stage.clone().announced_by(Balancer::Ferrolb).well().await
 }

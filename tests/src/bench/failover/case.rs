@@ -68,6 +68,27 @@ impl Case {
         }
     }
 
+    /// What happens in it, step by step, by the names that figures have.
+    pub fn steps(self) -> &'static [&'static str] {
+        match self {
+            Case::PowerLoss => &["power loss"],
+            Case::BothPorts => &["both ports down"],
+            Case::LanPort => &["LAN port down"],
+            Case::SpeakerKill => &["speaker SIGKILL"],
+            Case::SpeakerTerm => &["speaker SIGTERM"],
+            Case::PodDelete => &["pod deleted"],
+            Case::Rollout => &["rolling update"],
+            Case::Exclude => &["exclude label on", "exclude label off"],
+            Case::Prefer => &["preferred label on", "preferred label off"],
+            Case::Drain => &["drain with shutdown"],
+            Case::Thousand => &["1,000 addresses on the dead node"],
+            Case::Stop => &["SIGSTOP while the address moves"],
+            Case::Busy => &["8 busy loops"],
+            Case::Loss => &["5 % of frames lost"],
+            Case::Beside => &["FerroLB installed beside MetalLB", "MetalLB removed beside FerroLB"],
+        }
+    }
+
     /// What is to be reached, with the default interval of hellos or the `fast` one of 30 ms.
     pub fn goals(self, fast: bool) -> Goals {
         let none = Goals::default();
@@ -90,10 +111,22 @@ impl Case {
     }
 }
 
+/// The name in the suite of a figure of a step: what is seen of it is of this kind.
+pub(in crate::bench) fn figure(step: &str, kind: &str) -> String {
+    let words = step.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let step = words.collect::<Vec<_>>().join("-").to_ascii_lowercase();
+    format!("failover-{step}-{kind}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::ValueEnum;
+
+    #[test]
+    fn figures_have_plain_names() {
+        assert_eq!(figure("5 % of frames lost", "take-overs"), "failover-5-of-frames-lost-take-overs");
+    }
 
     #[test]
     fn all_cases_are_measured() {

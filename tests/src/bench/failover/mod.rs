@@ -29,6 +29,7 @@ use super::allocation::{interrupted, machine};
 use super::report::Report;
 
 pub use case::Case;
+pub(in crate::bench) use case::figure;
 pub use outcome::{Goals, Outcome};
 
 /// The address in question.
@@ -46,6 +47,17 @@ pub enum With {
     Metallb,
     /// One after the other.
     Both,
+}
+
+impl With {
+    /// The balancers, in order.
+    pub fn balancers(self) -> Vec<Balancer> {
+        match self {
+            With::Ferrolb => vec![Balancer::Ferrolb],
+            With::Metallb => vec![Balancer::Metallb],
+            With::Both => vec![Balancer::Ferrolb, Balancer::Metallb],
+        }
+    }
 }
 
 /// What is to be measured.
@@ -66,14 +78,6 @@ pub struct Options {
 }
 
 impl Options {
-    fn balancers(&self) -> Vec<Balancer> {
-        match self.with {
-            With::Ferrolb => vec![Balancer::Ferrolb],
-            With::Metallb => vec![Balancer::Metallb],
-            With::Both => vec![Balancer::Ferrolb, Balancer::Metallb],
-        }
-    }
-
     /// All flags of FerroLB's speakers.
     fn flags(&self) -> Vec<String> {
         self.fast.then(|| FAST.to_owned()).into_iter().chain(self.flags.iter().cloned()).collect()
@@ -93,7 +97,7 @@ pub async fn failover(name: &str, options: &Options, lab_program: &Path) -> Resu
     let progress = Progress::default();
     let mut report = Report::default();
     machine(&mut report);
-    for balancer in options.balancers() {
+    for balancer in options.with.balancers() {
         if let Ok(lab) = Lab::attach(name) {
             if options.with == With::Both {
                 return Err(LabError::AlreadyUp(name.to_owned()));
@@ -180,7 +184,7 @@ impl Bench<'_> {
             }
         }
         for (name, outcomes) in &steps {
-            outcome::tell(report, &format!("{}, {name}", self.balancer.name()), outcomes, goals);
+            outcome::tell(report, self.balancer.who(), name, outcomes, goals);
         }
         Ok(())
     }

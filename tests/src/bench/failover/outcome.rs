@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use crate::bench::report::{Report, milliseconds, percentile};
+use super::case::figure;
+use crate::bench::report::{Report, Who, milliseconds, percentile};
 use crate::chaos::Watched;
 use crate::judge::Pace;
 
@@ -102,7 +103,9 @@ pub struct Goals {
 }
 
 /// Writes the figures of all trials of one step into the report.
-pub(super) fn tell(report: &mut Report, name: &str, outcomes: &[Outcome], goals: Goals) {
+pub(super) fn tell(report: &mut Report, who: Who, step: &str, outcomes: &[Outcome], goals: Goals) {
+    sample(report, who, step, outcomes);
+    let name = format!("{}, {step}", who.name());
     let times = |of: &dyn Fn(&Outcome) -> Duration| -> Vec<f64> {
         outcomes.iter().map(|outcome| milliseconds(of(outcome))).collect()
     };
@@ -138,6 +141,20 @@ pub(super) fn tell(report: &mut Report, name: &str, outcomes: &[Outcome], goals:
     figure(format!("{name}: the prober's own error, p99"), late, "ms", None);
 }
 
+/// The same, trial by trial.
+fn sample(report: &mut Report, who: Who, step: &str, outcomes: &[Outcome]) {
+    let lost = |one: &Outcome| (one.reset + one.stalled) as f64;
+    let kinds: [(&str, &'static str, &dyn Fn(&Outcome) -> f64); 4] = [
+        ("arp", "ms", &|one| milliseconds(one.answers)),
+        ("connections", "ms", &|one| milliseconds(one.connections)),
+        ("lost", "", &lost),
+        ("double", "ms", &|one| milliseconds(one.double)),
+    ];
+    for (kind, unit, of) in kinds {
+        report.sample(figure(step, kind), who, unit, outcomes.iter().map(of));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,15 +165,17 @@ mod tests {
         let other = Outcome { answers: Duration::from_millis(30), macs: 2, reset: 50, ..one.clone() };
         let mut report = Report::default();
         let goals = Goals { max: Some(20.0), same: true, ..Goals::default() };
-        tell(&mut report, "case", &[one, other], goals);
+        tell(&mut report, Who::Ferrolb, "case", &[one, other], goals);
         let text = report.to_string();
         let line =
             |what: &str| text.lines().find(|line| line.starts_with(what)).unwrap_or_else(|| panic!("{text}"));
-        assert!(line("case: ARP gap, p50").contains("10 ms"), "{text}");
-        assert!(line("case: ARP gap, max").ends_with("MISSED"), "{text}");
-        assert!(line("case: connection gap, max").ends_with("met"), "{text}");
-        assert!(line("case: of 50 connections reset").ends_with("MISSED"), "{text}");
-        assert!(line("case: of 50 connections stalled").ends_with("met"), "{text}");
-        assert!(line("case: MAC addresses").ends_with("MISSED"), "{text}");
+        assert!(line("FerroLB, case: ARP gap, p50").contains("10 ms"), "{text}");
+        assert!(line("FerroLB, case: ARP gap, max").ends_with("MISSED"), "{text}");
+        assert!(line("FerroLB, case: connection gap, max").ends_with("met"), "{text}");
+        assert!(line("FerroLB, case: of 50 connections reset").ends_with("MISSED"), "{text}");
+        assert!(line("FerroLB, case: of 50 connections stalled").ends_with("met"), "{text}");
+        assert!(line("FerroLB, case: MAC addresses").ends_with("MISSED"), "{text}");
+        let arp = report.samples().iter().find(|one| one.figure == "failover-case-arp").unwrap();
+        assert_eq!((arp.of, &arp.values[..]), (Who::Ferrolb, &[10.0, 30.0][..]), "each trial by itself");
     }
 }

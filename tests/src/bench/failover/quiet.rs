@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::case::Case;
+use super::case::{Case, figure};
 use crate::bench::report::{Report, milliseconds};
 use crate::chaos::{Stage, Watch, fault};
 use crate::lab::LabError;
@@ -61,10 +61,11 @@ pub(super) async fn measure(
         watch.calm_for(Duration::from_millis(500))
     })
     .await?;
-    let (what, busy, drops) = match case {
-        Case::Loss => ("5 % of frames lost", None, Some(fault::loss(stage.lab(), LOSS)?)),
-        _ => ("8 busy loops", Some(Busy::begin()), None),
+    let (busy, drops) = match case {
+        Case::Loss => (None, Some(fault::loss(stage.lab(), LOSS)?)),
+        _ => (Some(Busy::begin()), None),
     };
+    let what = case.steps()[0];
     let name = format!("{}, {what} for {minutes} min", stage.balancer.name());
     progress.say(&name);
     let began = watch.clock().now();
@@ -84,6 +85,8 @@ pub(super) async fn measure(
     {
         report.figure(format!("{name}: {figure}"), value as f64, "", goals.then_some(0.0));
     }
+    let moves = [verdict.moves() as f64];
+    report.sample(figure(what, "take-overs"), stage.balancer.who(), "", moves);
     let (asked, unanswered) = verdict.counts();
     report.tell(format!("{name}: questions"), asked as f64, "");
     report.tell(format!("{name}: unanswered in 100"), 100.0 * unanswered as f64 / asked.max(1) as f64, "");

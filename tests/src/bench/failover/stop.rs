@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::case::{Case, figure};
 use super::trial::CALM;
 use crate::bench::report::Report;
 use crate::chaos::stage::EXCLUDE;
@@ -38,7 +39,7 @@ pub(super) async fn measure(
     report: &mut Report,
     progress: &Progress,
 ) -> Result<(), LabError> {
-    let mut most = Stale::default();
+    let (mut most, mut all) = (Stale::default(), Vec::new());
     for number in 0..trials {
         let length = Duration::from_millis(STOPS[number % STOPS.len()]);
         let stale = one(stage, length).await?;
@@ -50,11 +51,13 @@ pub(super) async fn measure(
             stale.answers,
             stale.announcements
         ));
+        all.push((stale.answers + stale.announcements) as f64);
         most.answers = most.answers.max(stale.answers);
         most.announcements = most.announcements.max(stale.announcements);
         stage.well().await?;
     }
     let name = stage.balancer.name();
+    report.sample(figure(Case::Stop.steps()[0], "stale"), stage.balancer.who(), "", all);
     report.tell(format!("{name}, SIGSTOP while the address moves: trials"), trials as f64, "");
     for (what, value) in [("answers", most.answers), ("announcements", most.announcements)] {
         let what = format!("{name}, SIGSTOP while the address moves: stale {what}, max");

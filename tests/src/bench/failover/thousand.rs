@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
+use super::case::{Case, figure};
 use crate::bench::report::{Report, milliseconds, percentile};
 use crate::chaos::Stage;
 use crate::chaos::watch::ASKER;
@@ -88,6 +89,8 @@ pub(super) async fn measure(
         "ms",
     );
     let answered = last(&|spread| Some(spread.answered));
+    let figure = figure(Case::Thousand.steps()[0], "last");
+    report.sample(figure, stage.balancer.who(), "ms", answered.iter().copied());
     let what = format!("{name}: the last answered after the first (asked from its announcement on), max");
     report.figure(what, percentile(&answered, 100), "ms", goals.then_some(150.0));
     scene.end().await

@@ -43,34 +43,27 @@ pub(super) async fn trial(stage: &Stage, case: Case) -> Result<Vec<Step>, LabErr
     let networks = stage.lab().config.networks();
     let lan = [Network::Lan];
     let mut steps = Vec::new();
+    let names = case.steps();
     match case {
         Case::PowerLoss => {
-            steps.push(("power loss", observe(stage, async || stage.power_off(&owner)).await?));
+            steps.push((names[0], observe(stage, async || stage.power_off(&owner)).await?));
             stage.power_on(&owner).await?;
         }
         Case::BothPorts | Case::LanPort => {
-            let (name, which) = if case == Case::LanPort {
-                ("LAN port down", &lan[..])
-            } else {
-                ("both ports down", &networks[..])
-            };
+            let which = if case == Case::LanPort { &lan[..] } else { &networks[..] };
             let outcome = observe(stage, async || stage.cables(&owner, which, false)).await;
             stage.cables(&owner, which, true)?;
-            steps.push((name, outcome?));
+            steps.push((names[0], outcome?));
         }
         Case::SpeakerKill | Case::SpeakerTerm => {
-            let (name, signal) = if case == Case::SpeakerKill {
-                ("speaker SIGKILL", Signal::SIGKILL)
-            } else {
-                ("speaker SIGTERM", Signal::SIGTERM)
-            };
+            let signal = if case == Case::SpeakerKill { Signal::SIGKILL } else { Signal::SIGTERM };
             // Found before, so that the moment of the signal is known.
             let speaker = stage.balancer.speaker(stage.lab(), &owner)?;
-            steps.push((name, observe(stage, async || fault::signal(&[speaker], signal)).await?));
+            steps.push((names[0], observe(stage, async || fault::signal(&[speaker], signal)).await?));
             stage.delete_speaker(&owner, true)?;
         }
         Case::PodDelete => {
-            steps.push(("pod deleted", observe(stage, async || stage.delete_speaker(&owner, true)).await?));
+            steps.push((names[0], observe(stage, async || stage.delete_speaker(&owner, true)).await?));
         }
         Case::Rollout => {
             let outcome = observe(stage, async || {
@@ -78,14 +71,11 @@ pub(super) async fn trial(stage: &Stage, case: Case) -> Result<Vec<Step>, LabErr
                 stage.kubectl(&["-n", SYSTEM, "rollout", "restart", &daemons])?;
                 stage.balancer.ready(stage.lab()).await
             });
-            steps.push(("rolling update", outcome.await?));
+            steps.push((names[0], outcome.await?));
         }
         Case::Exclude | Case::Prefer => {
-            let (node, key, names) = if case == Case::Exclude {
-                (&stage.order[0], EXCLUDE, ["exclude label on", "exclude label off"])
-            } else {
-                (&stage.order[1], RATHER, ["preferred label on", "preferred label off"])
-            };
+            let (node, key) =
+                if case == Case::Exclude { (&stage.order[0], EXCLUDE) } else { (&stage.order[1], RATHER) };
             let moved =
                 observe_to(stage, &stage.order[1], async || stage.label(node, key, Some("yes"))).await;
             let back = match &moved {
@@ -103,7 +93,7 @@ pub(super) async fn trial(stage: &Stage, case: Case) -> Result<Vec<Step>, LabErr
             }
             stage.power_on(&owner).await?;
             stage.kubectl(&["uncordon", &owner])?;
-            steps.push(("drain with shutdown", drained?));
+            steps.push((names[0], drained?));
         }
         Case::Thousand | Case::Stop | Case::Busy | Case::Loss | Case::Beside => {
             return Err(LabError::State(format!("{case:?} has no trials of this kind")));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::bench::report::{Report, microseconds, milliseconds, percentile};
+use crate::bench::report::{Report, Who, microseconds, milliseconds, percentile};
 use crate::bench::speaker::Speaker;
 use crate::host::Host;
 use crate::lab::LabError;
@@ -77,6 +77,12 @@ impl Outcome {
             self.middles.push(percentile(&times, 50).as_secs_f64());
         }
         self.times.extend(times);
+    }
+
+    /// Tells the values as those of these two figures of the suite.
+    pub(super) fn sample(&self, report: &mut Report, [rate, latency]: [&str; 2], of: Who) {
+        report.sample(rate, of, "/s", self.rates.iter().copied());
+        report.sample(latency, of, "µs", self.times.iter().copied().map(microseconds));
     }
 
     /// Tells all of it; with goals if it is the speaker's.
@@ -166,6 +172,10 @@ pub(super) async fn flooded(
         let (name, outcome) = (kind.name(), &asked[index]);
         report.tell(format!("flood of {name}: frames a second"), percentile(&rates[index], 50), "/s");
         let load = percentile(&loads[index], 50);
+        let figure = kind.figure();
+        let times = outcome.times.iter().copied().map(milliseconds);
+        report.sample(format!("{figure}-processor"), Who::Ferrolb, "%", loads[index].iter().copied());
+        report.sample(format!("{figure}-latency"), Who::Ferrolb, "ms", times);
         report.at_most(format!("flood of {name}: the speaker's processor"), load, "%", 20.0);
         let ours = format!("flood of {name}: ours at 1,000/s");
         report.tell(format!("{ours}, p50"), milliseconds(outcome.time(50)), "ms");

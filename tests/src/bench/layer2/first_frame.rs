@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::bench::cluster::{assignment, four, name};
 use crate::bench::lean::{Server, Sight};
-use crate::bench::report::{Report, percentile};
+use crate::bench::report::{Report, Who, percentile};
 use crate::host::{Capture, Frame, Host, Tap};
 use crate::lab::LabError;
 
@@ -23,7 +23,8 @@ const LOOK: Duration = Duration::from_micros(500);
 /// So many do not count: caches and connections are warm then.
 const WARM_UP: usize = 5;
 
-/// Gives these Services their addresses, one after the other, and tells how soon each was announced.
+/// Gives these Services their addresses, one after the other, and tells how soon each was announced; the values from the
+/// event on as those of this figure of the suite.
 ///
 /// `by_writer` and `watcher` speak to the API server over connections of their own, which pass the lab's door; the
 /// speaker's does not.
@@ -33,6 +34,7 @@ pub(super) async fn measure(
     (writer, watcher): (&Server, &Server),
     numbers: Range<usize>,
     beside: &str,
+    figure: &str,
 ) -> Result<(), LabError> {
     let (_, version) = watcher.list().await?;
     let mut sights = watcher.watch(&version).await?;
@@ -50,6 +52,7 @@ pub(super) async fn measure(
         }
     }
     capture.stop().map_err(|error| LabError::program("the capture", error))?;
+    report.sample(figure, Who::Ferrolb, "ms", since_event.iter().copied());
     for (what, times, goals) in [
         ("an event of a watch beside it", since_event, [Some(2.0), Some(5.0)]),
         ("the answer to the write", since_answer, [None, None]),

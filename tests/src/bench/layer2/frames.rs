@@ -105,6 +105,14 @@ impl Flood {
         }
     }
 
+    /// How its figures in the suite begin.
+    pub(super) fn figure(self) -> &'static str {
+        match self {
+            Flood::Arp => "flood-arp",
+            Flood::Mix => "flood-mix",
+        }
+    }
+
     /// Its frames, to be sent again and again.
     pub(super) fn frames(self, mac: Mac) -> Vec<Vec<u8>> {
         let own = Ipv4Addr::new(10, 10, 0, 101);

@@ -29,7 +29,7 @@ use super::allocation::{interrupted, machine};
 use super::cluster::{self, FOUR, SIX, Stock, four, six};
 use super::counters::Counters;
 use super::lean::Server;
-use super::report::{Report, megabytes};
+use super::report::{Report, Who, megabytes};
 use super::speaker::{self, Speaker};
 
 use answers::Subject;
@@ -203,7 +203,7 @@ impl Bench<'_> {
             }
         }
         if self.options.has(Part::FirstFrame) {
-            self.first_frame("no others").await?;
+            self.first_frame("no others", "first-frame").await?;
         }
         Ok(())
     }
@@ -222,6 +222,12 @@ impl Bench<'_> {
         }
         let [arp_kernel, arp, ndp_kernel, ndp] = &outcomes[..] else { return Ok(()) };
         let report = &mut self.report;
+        for (figures, ours, kernel) in
+            [(["arp-rate", "arp-latency"], arp, arp_kernel), (["ndp-rate", "ndp-latency"], ndp, ndp_kernel)]
+        {
+            ours.sample(report, figures, Who::Ferrolb);
+            kernel.sample(report, figures, Who::Floor);
+        }
         report.at_least("ARP: the speaker's rate in the kernel's", arp.rate_in(arp_kernel), "", 0.7);
         report.tell("NDP: the speaker's rate in the kernel's", ndp.rate_in(ndp_kernel), "");
         report.at_least("the speaker's NDP rate in its ARP rate", ndp.rate_in(arp), "", 0.8);
@@ -229,14 +235,14 @@ impl Bench<'_> {
         Ok(())
     }
 
-    async fn first_frame(&mut self, beside: &str) -> Result<(), LabError> {
+    async fn first_frame(&mut self, beside: &str, figure: &str) -> Result<(), LabError> {
         self.progress.say(&format!("{ONE_BY_ONE} Services one by one, beside {beside}"));
         let numbers = self.stock.create(ONE_BY_ONE).await?;
         // The new slices are read before the first address is written.
         self.speaker.at_rest().await?;
         let servers = (&self.server, &self.watcher);
-        first_frame::measure(&mut self.report, &self.asker, servers, numbers, &format!("beside {beside}"))
-            .await
+        let beside = format!("beside {beside}");
+        first_frame::measure(&mut self.report, &self.asker, servers, numbers, &beside, figure).await
     }
 
     /// As many addresses as asked for.
@@ -273,7 +279,7 @@ impl Bench<'_> {
             self.spread(Protocol::Arp, numbers.clone()).await?;
         }
         if self.options.has(Part::FirstFrame) {
-            self.first_frame(&beside).await?;
+            self.first_frame(&beside, "first-frame-all").await?;
         }
         if self.options.has(Part::Answers) {
             self.progress.say(&format!("{} of them get IPv6 addresses", numbers.len()));
@@ -312,6 +318,12 @@ impl Bench<'_> {
         }
         let [one, all, kernel] = &outcomes[..] else { return Ok(()) };
         let report = &mut self.report;
+        let figures = match protocol {
+            Protocol::Arp => ["arp-rate-all", "arp-latency-all"],
+            Protocol::Ndp => ["ndp-rate-all", "ndp-latency-all"],
+        };
+        all.sample(report, figures, Who::Ferrolb);
+        kernel.sample(report, figures, Who::Floor);
         report.at_least(format!("{name}: {count} addresses' rate in one's"), all.rate_in(one), "", 0.95);
         report.at_most(format!("{name}: {count} addresses' p50 in one's"), all.time_in(one), "", 1.05);
         report.tell(format!("{name}: one's rate in the kernel's, beside {count}"), one.rate_in(kernel), "");

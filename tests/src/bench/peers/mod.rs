@@ -30,7 +30,7 @@ use super::allocation::{interrupted, machine};
 use super::bulk::side_by_side;
 use super::cluster::{self, FOUR, Stock, four};
 use super::lean::Server;
-use super::report::{Report, megabytes};
+use super::report::{Report, Who, megabytes};
 use super::speaker::{HOST, NODE, Speaker};
 
 use crowd::Crowd;
@@ -186,6 +186,10 @@ impl Bench<'_> {
         let goal = GOALS.iter().find(|(most, _)| count <= *most).map(|(_, goal)| *goal);
         let report = &mut self.report;
         let name = format!("{count} peers");
+        report.sample(format!("peers-{count}-processor"), Who::Ferrolb, "%", [load]);
+        report.sample(format!("peers-{count}-processor"), Who::Floor, "%", [least]);
+        let memory = megabytes(speaker.memory()?.resident);
+        report.sample(format!("peers-{count}-memory"), Who::Ferrolb, "MB", [memory]);
         report.figure(format!("{name}: processor"), load, "%", goal);
         report.tell(format!("{name}: processor of who only takes the frames"), least, "%");
         report.tell(
@@ -193,7 +197,7 @@ impl Bench<'_> {
             worked.as_secs_f64() * 1e6 / said,
             "µs",
         );
-        report.tell(format!("{name}: resident memory"), megabytes(speaker.memory()?.resident), "MB");
+        report.tell(format!("{name}: resident memory"), memory, "MB");
         report.tell(format!("{name}: a node hears, frames"), said / took, "/s");
         let kilobytes = |bytes: f64| bytes / took / 1e3;
         report.tell(format!("{name}: a node hears"), kilobytes(each(|counts| counts.said[1])), "kB/s");
