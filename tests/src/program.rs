@@ -27,6 +27,8 @@ pub struct Launch {
     port: u16,
     flags: Vec<String>,
     environment: Vec<(String, String)>,
+    /// Whether it knows our flags, and logs where ours do.
+    ours: bool,
 }
 
 impl Launch {
@@ -35,15 +37,22 @@ impl Launch {
     /// # Errors
     /// When there is no free port.
     pub fn new(program: &Path, kubeconfig: &Path) -> Result<Self, LabError> {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let port = free.map_err(LabError::at("a free port"))?.port();
+        let port = free_port()?;
         Ok(Launch {
             program: program.to_owned(),
             kubeconfig: kubeconfig.to_owned(),
             port,
             flags: Vec::new(),
             environment: Vec::new(),
+            ours: true,
         })
+    }
+
+    /// Of a program that is not ours: with these flags alone, which name the kubeconfig and the port of an endpoint that
+    /// answers /readyz.
+    pub fn of_another(program: &Path, port: u16, flags: Vec<String>) -> Self {
+        let (program, kubeconfig, environment) = (program.to_owned(), PathBuf::new(), Vec::new());
+        Launch { program, kubeconfig, port, flags, environment, ours: false }
     }
 
     /// With its admin endpoint on this port.
@@ -73,8 +82,14 @@ impl Launch {
     pub fn start(&self) -> Result<Program, LabError> {
         let port = self.port;
         let mut command = Command::new(&self.program);
-        command.arg("--kubeconfig").arg(&self.kubeconfig);
-        command.args(["--admin-port", &port.to_string(), "--log-format", "text"]).args(&self.flags);
+        if self.ours {
+            command.arg("--kubeconfig").arg(&self.kubeconfig);
+            command.args(["--admin-port", &port.to_string(), "--log-format", "text"]);
+        } else {
+            // Ours say nothing there.
+            command.stdout(Stdio::piped());
+        }
+        command.args(&self.flags);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let started = Instant::now();
         let mut child = command
@@ -83,15 +98,11 @@ impl Launch {
             .spawn()
             .map_err(LabError::at(&self.program))?;
         let log = Arc::new(Mutex::new(String::new()));
+        if let Some(stdout) = child.stdout.take() {
+            keep(stdout, log.clone());
+        }
         if let Some(stderr) = child.stderr.take() {
-            let lines = log.clone();
-            std::thread::spawn(move || {
-                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                    let mut log = lines.lock().unwrap_or_else(PoisonError::into_inner);
-                    log.push_str(&line);
-                    log.push('\n');
-                }
-            });
+            keep(stderr, log.clone());
         }
         Ok(Program { child, port, log, started })
     }
@@ -210,6 +221,26 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Keeps each line of what a program says.
+fn keep(said: impl Read + Send + 'static, log: Arc<Mutex<String>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(said).lines().map_while(Result::ok) {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+}
+
+/// A port that nobody uses on this machine just now.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> Result<u16, LabError> {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    Ok(free.map_err(LabError::at("a free port"))?.port())
 }
 
 /// GET from an admin endpoint on this machine; an error is an answer too.

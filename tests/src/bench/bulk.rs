@@ -19,8 +19,8 @@ use super::rest;
 /// So many requests are under way at once.
 const WRITERS: usize = 16;
 
-/// How long addresses may take after the last Service was created, in seconds.
-const PATIENCE: u64 = 300;
+/// How long addresses may take after the last Service was created, in seconds, where nothing else is said.
+pub const PATIENCE: u64 = 300;
 
 /// What came of a bulk of Services.
 #[derive(Clone, Debug)]
@@ -35,15 +35,16 @@ pub struct Bulk {
     pub conflicts: f64,
 }
 
-/// Creates `count` Services named `prefix-N` and waits until each has an address. They stay.
+/// Creates `count` Services named `prefix-N` and waits until each has an address, `patience` seconds at most after the last
+/// was created. They stay.
 ///
 /// # Errors
 /// When one is refused, or gets no address.
-pub async fn create(server: &Server, prefix: &str, count: usize) -> Result<Bulk, LabError> {
+pub async fn create(server: &Server, prefix: &str, count: usize, patience: u64) -> Result<Bulk, LabError> {
     let before = Counters::read(server).await?;
     let seen = Seen::watch(server, prefix, count).await?;
     let (creating, created) = create_side_by_side(server, prefix, count).await?;
-    let last = seen.all().await?;
+    let last = seen.all(patience).await?;
     let after = Counters::at_rest(server, &["services/status"]).await?.since(&before);
     Ok(Bulk {
         creating,
@@ -67,7 +68,7 @@ pub async fn backlog(
     create_side_by_side(server, prefix, count).await?;
     let seen = Seen::watch(server, prefix, count).await?;
     let controller = launch.start()?;
-    let last = seen.all().await?;
+    let last = seen.all(PATIENCE).await?;
     let took = last.saturating_duration_since(controller.started);
     Ok((controller, took))
 }
@@ -109,11 +110,11 @@ impl Seen {
         Ok(Seen { count, last })
     }
 
-    async fn all(self) -> Result<Instant, LabError> {
-        let last = tokio::time::timeout(Duration::from_secs(PATIENCE), self.last).await;
+    async fn all(self, seconds: u64) -> Result<Instant, LabError> {
+        let last = tokio::time::timeout(Duration::from_secs(seconds), self.last).await;
         last.ok().and_then(Result::ok).flatten().ok_or_else(|| LabError::Late {
             what: format!("an address for each of {} Services", self.count),
-            seconds: PATIENCE,
+            seconds,
             state: "the watch does not show all of them".to_owned(),
         })
     }
@@ -125,6 +126,20 @@ impl Seen {
 /// # Errors
 /// When one is not deleted, or the pool does not become empty.
 pub async fn delete_all(server: &Server, controller: &Program) -> Result<Duration, LabError> {
+    let deleted = delete(server).await?;
+    wait("an empty pool", PATIENCE, async || match rest::in_use(controller) {
+        Some(0.0) => Ok(()),
+        other => Err(format!("the controller says that {other:?} addresses are in use")),
+    })
+    .await?;
+    Ok(deleted.elapsed())
+}
+
+/// Deletes all Services of the namespace; returns when the last one was.
+///
+/// # Errors
+/// When one is not deleted.
+pub async fn delete(server: &Server) -> Result<Instant, LabError> {
     let (services, _) = server.list().await?;
     let names: Arc<Vec<String>> = Arc::new(services.into_keys().collect());
     let (_, deleted) = side_by_side(server.clone(), names.len(), move |server, number| {
@@ -137,12 +152,7 @@ pub async fn delete_all(server: &Server, controller: &Program) -> Result<Duratio
         }
     })
     .await?;
-    wait("an empty pool", PATIENCE, async || match rest::in_use(controller) {
-        Some(0.0) => Ok(()),
-        other => Err(format!("the controller says that {other:?} addresses are in use")),
-    })
-    .await?;
-    Ok(deleted.elapsed())
+    Ok(deleted)
 }
 
 /// Does something `count` times by [`WRITERS`] writers; returns how long it took and when it ended.

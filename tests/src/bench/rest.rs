@@ -7,7 +7,7 @@ use crate::program::{Launch, Program};
 
 use super::counters::Counters;
 use super::lean::Server;
-use super::report::{Report, megabytes, milliseconds};
+use super::report::{Report, Who, megabytes, milliseconds};
 
 /// The pool of the Services that are measured.
 pub const POOL: &str = "bench";
@@ -58,12 +58,15 @@ pub async fn restart(
     let controller = launch.start()?;
     let ready = until(&controller, "ready", |it| it.get("/readyz").starts_with("HTTP/1.1 200")).await?;
     report.tell("start to /readyz 200 (the lists have arrived)", milliseconds(ready), "ms");
+    report.sample("restart-ready", Who::Ferrolb, "s", [ready.as_secs_f64()]);
     let held = before.values().flatten().count() as f64;
     let planned = until(&controller, "done with a first plan", |it| in_use(it) == Some(held)).await?;
     report.tell("start to the first plan done", milliseconds(planned), "ms");
+    report.sample("restart-plan", Who::Ferrolb, "s", [planned.as_secs_f64()]);
     tokio::time::sleep(AFTER_RESTART).await;
     let written = Counters::read(server).await?.since(&counted);
     let seconds = AFTER_RESTART.as_secs();
+    report.sample("restart-writes", Who::Ferrolb, "", [written.writes("services/status")]);
     report.at_most(
         format!("status writes within {seconds} s of a restart"),
         written.writes("services/status"),

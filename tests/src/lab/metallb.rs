@@ -9,6 +9,7 @@ use std::process::Command;
 use super::progress::Progress;
 use super::{Lab, LabError, helm, process, programs, up};
 use crate::image::{self, Image};
+use crate::scene::SYSTEM;
 
 /// The version in `programs/metallb/go.mod`; a test holds the two together.
 pub const VERSION: &str = "v0.16.1";
@@ -62,10 +63,48 @@ pub async fn install_chart(
     Ok(())
 }
 
+/// The folder of its programs, `controller` and `speaker`; built if they are not current.
+///
+/// # Errors
+/// When a build fails.
+pub fn built(progress: &Progress) -> Result<PathBuf, LabError> {
+    programs::go_programs(MODULE, &programs::target().join("lab/metallb"), &PROGRAMS, "-s -w", progress)
+}
+
+/// The flags with which its controller runs outside of a pod. Without its webhook, which the API server could not reach
+/// there: no Service passes it.
+pub fn controller_flags(kubeconfig: &Path, metrics: u16, health: u16) -> Vec<String> {
+    let mut flags = common_flags(kubeconfig, metrics, health);
+    flags.extend(["--webhook-mode=disabled", "--disable-cert-rotation"].map(str::to_owned));
+    flags
+}
+
+/// The flags with which its speaker runs outside of a pod as that of this node. Without memberlist, as there is no other
+/// speaker.
+pub fn speaker_flags(kubeconfig: &Path, node: &str, metrics: u16, health: u16) -> Vec<String> {
+    let mut flags = common_flags(kubeconfig, metrics, health);
+    flags.extend([format!("--node-name={node}"), "--pod-name=bench".to_owned()]);
+    flags
+}
+
+/// Those of both, as in its manifest as far as it has them.
+fn common_flags(kubeconfig: &Path, metrics: u16, health: u16) -> Vec<String> {
+    vec![
+        format!("--kubeconfig={}", kubeconfig.display()),
+        format!("--namespace={SYSTEM}"),
+        format!("--port={metrics}"),
+        format!("--health-probe-port={health}"),
+        "--log-level=info".to_owned(),
+    ]
+}
+
 /// Its images, packed; built if they are not current.
-fn images(progress: &Progress) -> Result<Vec<PathBuf>, LabError> {
+///
+/// # Errors
+/// When a build fails or a file cannot be written.
+pub fn images(progress: &Progress) -> Result<Vec<PathBuf>, LabError> {
     let folder = programs::target().join("lab/metallb");
-    let built = programs::go_programs(MODULE, &folder, &PROGRAMS, "-s -w", progress)?;
+    let built = built(progress)?;
     let mut files = Vec::new();
     for (name, _) in PROGRAMS {
         // Its own images run as root unless the manifest says otherwise.
