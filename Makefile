@@ -5,7 +5,7 @@
 RUST := 1.95
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check unit e2e deny setup image reproducible dist crds chart reference figures bench bench-allocation bench-layer2 bench-peers bench-failover bench-install soak hot toolchain
+.PHONY: help demo test test-full check unit e2e deny setup image reproducible dist crds chart reference figures bench performance bench-core bench-allocation bench-layer2 bench-peers bench-failover bench-install soak hot toolchain
 
 help:
 	@echo 'make demo       a Kubernetes cluster on this machine, FerroLB in it, and a Service that answers'
@@ -22,7 +22,12 @@ help:
 	@echo 'make soak       two controllers, and clusters of speakers, in simulations with faults, for millions of'
 	@echo '                steps (SEEDS=20000); and all that two things that happen can lead to (ACTS=2)'
 	@echo 'make hot        speaker/hot.ld anew: which functions a speaker runs (as root, with valgrind)'
-	@echo 'make bench      what one allocation, plan, answer and hello, and many peers cost, without a cluster'
+	@echo 'make bench      every figure, FerroLB and its floor in turn, in rounds: tables and plots in bench-results'
+	@echo '                (PEERS=1 MetalLB too; ONLY=create,failover ROUNDS=5 SERVICES=10000 TRIALS=6; STRICT=1 ends with'
+	@echo '                an error if a figure got worse than in the last committed result by more than its noise)'
+	@echo 'make performance'
+	@echo '                docs/performance.md anew from bench-results/results.jsonl'
+	@echo 'make bench-core what one allocation, plan, answer and hello, and many peers cost, without a cluster'
 	@echo 'make bench-allocation'
 	@echo '                the controller with 10,000 Services, measured (SERVICES=N ROUNDS=N)'
 	@echo 'make bench-layer2'
@@ -124,7 +129,16 @@ bench-install: toolchain setup
 	@$${CARGO_TARGET_DIR:-target}/measure/lab --name install bench install $(if $(TRIALS),--trials $(TRIALS)) \
 	  --json $${CARGO_TARGET_DIR:-target}/bench/install.jsonl
 
-bench: toolchain
+bench: toolchain setup
+	@cargo build --locked --profile measure -p ferrolb-tests --bin lab
+	@$${CARGO_TARGET_DIR:-target}/measure/lab --name bench bench all \
+	  $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PEERS),--peers) \
+	  $(if $(SERVICES),--services $(SERVICES)) $(if $(TRIALS),--trials $(TRIALS)) $(if $(STRICT),--fail-on-worse)
+
+performance: toolchain
+	@cargo run --quiet --locked -p ferrolb-tests --bin lab -- bench document
+
+bench-core: toolchain
 	cargo bench --quiet --locked -p ferrolb-core --bench allocation --bench answers --bench hello --bench peers
 
 soak: toolchain

@@ -9,7 +9,11 @@
 //!   peers: the same speaker, and a generator of other speakers ──► Report
 //!   failover: a whole cluster; what happens to the owner of an address ──► Report
 //!   install: a whole cluster; from helm install to an address that answers ──► Report
-//!   cluster, speaker   nodes without kubelets, Services, the speaker as a process
+//!   first_answer: a whole cluster; from a Service's creation to the first answer, beside kube-proxy's own sync ──► Report
+//!   resources: a control plane; starts, memory, processor, what is heard and written at rest, of each program ──► Report
+//!   size: files ──► Report
+//!   suite: all of them in rounds, and what all rounds come to: tables, plots, comparisons
+//!   cluster, running, speaker   nodes without kubelets, Services, a program on a host, the speaker
 //!   lean               requests and a watch that cost this process as little as can be
 //!   counters           what the API server says that it was asked
 //! ```
@@ -21,18 +25,27 @@ pub mod bulk;
 mod cluster;
 pub mod counters;
 pub mod failover;
+pub mod first_answer;
 pub mod install;
 pub mod layer2;
 pub mod lean;
 pub mod one_by_one;
 pub mod peers;
 pub mod report;
+pub mod resources;
 pub mod rest;
+mod running;
+pub mod size;
 mod speaker;
+pub mod suite;
 mod wire;
 
 pub use allocation::{Options, allocation};
 pub use failover::failover;
+pub use first_answer::first_answer;
 pub use install::install;
 pub use layer2::layer2;
 pub use peers::peers;
+pub use resources::resources;
+pub use size::size;
+pub use suite::suite;

@@ -9,6 +9,7 @@ use flate2::write::GzEncoder;
 
 use crate::lab::progress::Progress;
 use crate::lab::{LabError, metallb, programs};
+use crate::release::PLUGIN;
 
 use super::report::{Report, Who};
 
@@ -21,7 +22,7 @@ pub fn size(with_metallb: bool) -> Result<Report, LabError> {
     let mut report = Report::default();
     let ours = programs::ferrolb_programs(&progress)?;
     let image = programs::ferrolb_image(&progress)?;
-    let names = [("speaker", "ferrolb-speaker"), ("controller", "ferrolb-controller")];
+    let names = [("speaker", "ferrolb-speaker"), ("controller", "ferrolb-controller"), ("plugin", PLUGIN)];
     tell(&mut report, Who::Ferrolb, &names.map(|(role, file)| (role, ours.join(file))), &[image])?;
     if with_metallb {
         let folder = metallb::built(&progress)?;

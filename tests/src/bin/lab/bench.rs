@@ -4,12 +4,39 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Subcommand;
-use ferrolb_tests::bench::{self, failover, layer2, peers};
+use ferrolb_tests::bench::report::Report;
+use ferrolb_tests::bench::{self, allocation, failover, layer2, peers, resources, suite};
 use ferrolb_tests::lab::LabError;
 
 /// What can be measured.
 #[derive(Subcommand)]
 pub(crate) enum What {
+    /// Everything, in rounds: results, tables and plots in bench-results
+    All {
+        /// This figure or part alone, by name; may be given several times, or as a list with commas
+        #[arg(long, value_name = "NAME", value_delimiter = ',')]
+        only: Vec<String>,
+        /// How often
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+        /// MetalLB too, in turn with FerroLB
+        #[arg(long)]
+        peers: bool,
+        /// How many Services the larger bulk has
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(10..=60_000))]
+        services: u32,
+        /// How often each case of failover is tried in a round
+        #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        trials: u32,
+        /// End with an error if a figure got worse than in the last committed result by more than its noise
+        #[arg(long)]
+        fail_on_worse: bool,
+        /// A folder of ready FerroLB programs, instead of building them
+        #[arg(long, env = "FERROLB_PROGRAMS", value_name = "DIR")]
+        programs: Option<PathBuf>,
+    },
+    /// Write docs/performance.md anew from bench-results/results.jsonl
+    Document,
     /// The controller: latency, many Services, a restart, memory, what it writes
     Allocation {
         /// How many Services the larger bulk has
@@ -18,6 +45,36 @@ pub(crate) enum What {
         /// How many are created one by one
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         rounds: u32,
+        /// MetalLB's controller too, afterwards
+        #[arg(long)]
+        metallb: bool,
+        /// A folder of ready FerroLB programs, instead of building them
+        #[arg(long, env = "FERROLB_PROGRAMS", value_name = "DIR")]
+        programs: Option<PathBuf>,
+        /// Write the figures to this file too, one JSON object a line
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// A whole cluster: from a Service's creation to the first HTTP answer, beside kube-proxy's own sync
+    FirstAnswer {
+        /// How many Services
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        services: u32,
+        /// Whose
+        #[arg(long, value_enum, default_value_t = failover::With::Ferrolb)]
+        with: failover::With,
+        /// Write the figures to this file too, one JSON object a line
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Each program beside no, 1,000 and many Services: its start, memory, processor, and what it hears and writes at rest
+    Resources {
+        /// How many Services there are at the end
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+        services: u32,
+        /// MetalLB's programs too
+        #[arg(long)]
+        metallb: bool,
         /// A folder of ready FerroLB programs, instead of building them
         #[arg(long, env = "FERROLB_PROGRAMS", value_name = "DIR")]
         programs: Option<PathBuf>,
@@ -109,8 +166,33 @@ pub(crate) fn bench(name: &str, what: What, lab_program: &Path) -> Result<(), La
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| LabError::State(error.to_string()))?;
     let (report, json) = match what {
-        What::Allocation { services, rounds, programs, json } => {
-            let options = bench::Options { services: services as usize, rounds: rounds as usize, programs };
+        What::All { only, rounds, peers, services, trials, fail_on_worse, programs } => {
+            let (rounds, services, trials) = (rounds as usize, services as usize, trials as usize);
+            let options = suite::Options { only, rounds, metallb: peers, services, trials, programs };
+            let outcome = runtime.block_on(bench::suite(name, &options, lab_program))?;
+            return all(&outcome, fail_on_worse);
+        }
+        What::Document => {
+            println!("{}", suite::document()?.display());
+            return Ok(());
+        }
+        What::FirstAnswer { services, with, json } => {
+            let mut report = Report::default();
+            for balancer in with.balancers() {
+                let bench = bench::first_answer(name, balancer, services as usize, lab_program);
+                report.append(runtime.block_on(bench)?);
+            }
+            (report, json)
+        }
+        What::Resources { services, metallb, programs, json } => {
+            let metallb = metallb.then_some(allocation::Turn::Second);
+            let options = resources::Options { services: services as usize, programs, metallb };
+            (runtime.block_on(bench::resources(name, &options, lab_program))?, json)
+        }
+        What::Allocation { services, rounds, metallb, programs, json } => {
+            let (services, rounds) = (services as usize, rounds as usize);
+            let metallb = metallb.then_some(allocation::Turn::Second);
+            let options = bench::Options { services, rounds, programs, metallb };
             (runtime.block_on(bench::allocation(name, &options, lab_program))?, json)
         }
         What::Layer2 { services, rounds, only, programs, flags, json } => {
@@ -140,4 +222,17 @@ pub(crate) fn bench(name: &str, what: What, lab_program: &Path) -> Result<(), La
         std::fs::write(&file, report.json_lines()).map_err(LabError::at(&file))?;
     }
     Ok(())
+}
+
+/// Says what came of all figures.
+fn all(outcome: &suite::Outcome, fail_on_worse: bool) -> Result<(), LabError> {
+    println!("{}", outcome.text);
+    let said = |count: usize, what: &str| {
+        LabError::State(format!("{count} {what}; see {}", outcome.folder.join("results.md").display()))
+    };
+    match (outcome.failed.len(), outcome.worse.len()) {
+        (failed @ 1.., _) => Err(said(failed, "benches failed")),
+        (0, worse @ 1..) if fail_on_worse => Err(said(worse, "figures got worse")),
+        _ => Ok(()),
+    }
 }
