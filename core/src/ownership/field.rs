@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::election::{Contest, NodeId, Roster};
+use crate::election::{Contest, Interfaces, NodeId, Roster};
 use crate::peers::{Peers, Standing};
 use crate::wire::Mac;
 use crate::wire::hello::{StationId, Voice};
@@ -221,6 +221,16 @@ impl Field {
         })
     }
 
+    /// Whether nobody was ever heard here, so that the API alone decides.
+    pub(super) fn goes_by_api(&self) -> bool {
+        self.by_api.is_some()
+    }
+
+    /// The stations of a node.
+    pub(super) fn runners(&self, id: NodeId) -> impl Iterator<Item = &Runner> {
+        self.nodes.get(&id).into_iter().flatten()
+    }
+
     /// What is known of a station that counts.
     pub(super) fn runner(&self, station: StationId) -> Option<&Runner> {
         self.nodes.values().flatten().find(|runner| runner.station == station)
@@ -235,6 +245,16 @@ impl Field {
 }
 
 impl Runner {
+    /// How it stands.
+    pub(super) fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Whether it could answer for this address if it is to be on one of these interfaces.
+    pub(super) fn is_able(&self, address: IpAddr, interfaces: &Interfaces) -> bool {
+        interfaces.contains(&self.interface) && (address.is_ipv4() || self.ipv6)
+    }
+
     /// Whether its claims count in a dispute: it can own anything now, and its word that it gave up would come here.
     pub(super) fn is_there(&self) -> bool {
         self.standing != Standing::Away && !self.silent

@@ -13,6 +13,7 @@
 
 mod dispute;
 mod field;
+mod hindrance;
 mod outline;
 mod phase;
 
@@ -22,12 +23,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dense::DenseMap;
-use crate::election::{Contest, Roster};
+use crate::election::{Contest, NodeId, Roster};
 use crate::peers::{Peers, Standing, Timing};
 use crate::wire::Mac;
 use crate::wire::hello::{Claim, Digest, StationId, Voice};
 
 use field::{Claims, Elected, Field, Me};
+pub use hindrance::Hindrance;
 pub use phase::Phase;
 use phase::{Others, Spot};
 
@@ -182,6 +184,23 @@ impl Ownership {
     /// Whether anybody who counts on this link could answer for an address there.
     pub fn has_runner(&self, address: IpAddr, contest: &Contest) -> bool {
         self.field.has_runner(address, contest)
+    }
+
+    /// The nodes before `me` in the API's order, each with what keeps it from answering for `address` here.
+    pub fn before<'a>(
+        &'a self,
+        me: NodeId,
+        address: IpAddr,
+        contest: &'a Contest,
+        roster: &'a Roster,
+    ) -> impl Iterator<Item = (NodeId, Hindrance)> + 'a {
+        self.field.before(me, address, contest, roster)
+    }
+
+    /// The station beside ours that owns an address, if any says so.
+    pub fn owner(&self, address: IpAddr) -> Option<StationId> {
+        let claimants = self.spots.get(&address)?.claimants();
+        claimants.iter().find(|(_, voice)| *voice == Voice::Own).map(|(station, _)| *station)
     }
 
     /// Goes up with each change of who counts, or of how we stand.

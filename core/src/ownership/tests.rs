@@ -1,5 +1,6 @@
 //! One address among three stations, told claim by claim.
 
+mod hindrance;
 mod standby;
 
 use std::net::Ipv4Addr;

@@ -38,7 +38,7 @@ use crate::askers::{Askers, LATELY};
 use crate::conflict::Conflicts;
 use crate::election::{Change, Contest, NodeId, Roster};
 use crate::hello_key::Keys;
-use crate::ownership::{Contests, Ownership};
+use crate::ownership::{Contests, Hindrance, Ownership};
 use crate::peers::{Peers, Timing, sequence_at};
 use crate::wire::Mac;
 
@@ -407,6 +407,31 @@ impl Speaker {
     /// How many addresses are answered for on behalf of absent nodes, each link counted.
     pub fn standing_in(&self) -> usize {
         self.announcer.standing_in()
+    }
+
+    /// The nodes that the API names before this one for `address`, each with what keeps it from answering on `link`.
+    pub fn before(&self, link: LinkIndex, address: IpAddr) -> Vec<(Arc<str>, Hindrance)> {
+        let known = || Some((self.links.get(&link)?, self.contests.get(&address)?, self.me()?));
+        let Some((segment, contest, me)) = known() else { return Vec::new() };
+        let before = segment.own.before(me, address, contest, &self.roster);
+        before.filter_map(|(id, why)| Some((self.roster.get(id)?.name.clone(), why))).collect()
+    }
+
+    /// The node beside this one that says that it owns an address, on any link.
+    pub fn other_owner(&self, address: IpAddr) -> Option<&Arc<str>> {
+        let owner = |segment: &'_ Segment| segment.own.owner(address);
+        let mut links = self.links.values();
+        links.find_map(|segment| Some(&segment.peers.get(owner(segment)?)?.node))
+    }
+
+    /// The nodes for which this one stands in.
+    pub fn stood_in_for(&self) -> BTreeSet<Arc<str>> {
+        let of = |segment: &Segment| {
+            let absent = segment.own.absent();
+            let peers = segment.peers.iter().filter(|(_, peer)| absent.contains(&peer.mac));
+            peers.map(|(_, peer)| peer.node.clone()).collect::<Vec<_>>()
+        };
+        self.links.values().flat_map(of).collect()
     }
 
     /// What was counted.
