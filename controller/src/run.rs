@@ -42,7 +42,7 @@ pub struct Settings {
 /// # Errors
 /// When there is no client to be had: nothing to watch, so nothing to retry.
 pub async fn run(args: &CommonArgs, settings: Settings, context: Context) -> Result<(), ClientError> {
-    let client = client(args).await?;
+    let client = client(args, &context).await?;
     run_with(client, args.namespace.clone(), args.lb_class().map(str::to_owned), settings, context).await;
     Ok(())
 }
@@ -85,18 +85,22 @@ pub async fn run_with(
         for effect in effects {
             shell.perform(effect);
         }
+        let mut told = 0;
         tokio::select! {
             () = context.shutdown.cancelled() => break,
             () = tokio::time::sleep(wait) => {}
             input = queue.recv() => {
                 let Some(input) = input else { break };
+                told = 1;
                 shell.handle(&mut brain, input);
             }
         }
         // What is there already is taken together; nothing waits for more to come.
         while let Ok(input) = queue.try_recv() {
             shell.handle(&mut brain, input);
+            told += 1;
         }
+        shell.metrics.told(told);
     }
     shell.end(&mut brain, &mut queue).await;
 }
@@ -230,8 +234,10 @@ impl Shell {
         match effect {
             Effect::Write(write) => {
                 let (writers, leads_until) = (self.writers.clone(), self.leads_until.clone());
+                let turn = self.metrics.write_begins();
                 tokio::spawn(async move {
                     let _permit = writers.acquire_owned().await;
+                    turn.came();
                     let leads = nanos(now()) < leads_until.load(Ordering::SeqCst);
                     let outcome = if leads { writer::write(&client, &write).await } else { Outcome::NotSent };
                     send(Input::Written(write, outcome));
@@ -293,20 +299,18 @@ impl Shell {
             Input::Services(_, Seen::Listed(_)) => self.services_listed = true,
             Input::Written(write, outcome) => {
                 let service = write.key.to_string();
+                self.metrics.written(outcome);
                 match outcome {
                     Outcome::Done(_) => {
-                        self.metrics.updates.inc();
                         write.notes.iter().for_each(|note| self.events.tell(note.clone()));
                     }
                     Outcome::Refused(why) => {
-                        self.metrics.update_errors.inc();
                         tracing::warn!(
                             service,
                             "the API server refuses to write its status: {why}; trying again"
                         );
                     }
                     Outcome::Unknown(why) => {
-                        self.metrics.update_errors.inc();
                         tracing::warn!(
                             service,
                             "cannot tell whether its status was written: {why}; trying again"

@@ -1,21 +1,41 @@
-//! The admin endpoint: `/healthz`, `/readyz` and `/metrics` over plain HTTP; and what a program adds, for callers on the
-//! loopback alone. Those are whoever is on the machine, and whom the API server lets in by `kubectl port-forward`.
+//! What is served: `/healthz`, `/readyz` and `/metrics`; and what a program adds, for callers on the loopback alone. Those are
+//! whoever is on the machine, and whom the API server lets in by `kubectl port-forward`.
+//!
+//! ```text
+//!  127.0.0.1          ─► /healthz, /readyz, /metrics, and what a program adds: always
+//!  --admin-address    ─► /healthz, /readyz, and /metrics if there is no --metrics-address
+//!  --metrics-address  ─► /metrics alone
+//!                          │
+//!                          └─ --metrics-https, but not on loopback: certificate ─► TLS ─► reviews ─► who may read
+//! ```
+//!
+//! The addresses may be ones that anybody on the network reaches. So there is a bound on everything that a stranger can make
+//! the program hold: connections, their time, what was read of a request, and texts that wait to be taken.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+mod certificate;
+mod connections;
+mod reviews;
+
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::rustls::ServerConfig;
 use tower::ServiceExt;
 
-use crate::readiness::Readiness;
+use crate::args::CommonArgs;
+use crate::run::Context;
+
+use reviews::{Refusal, Reviews};
 
 /// How long to wait before a busy port is tried again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -23,37 +43,105 @@ const RETRY: Duration = Duration::from_secs(2);
 /// The content type of the OpenMetrics text format, version 1.0.0.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What is served.
-#[derive(Clone, Default)]
-pub(crate) struct Admin {
-    pub(crate) readiness: Readiness,
-    pub(crate) registry: Arc<Mutex<Registry>>,
-    /// What the program adds, once it has.
-    pub(crate) local: Arc<OnceLock<Router>>,
+/// So many texts with metrics are kept for readers at once: with ten thousand Services one is megabytes long.
+const TEXTS: usize = 4;
+
+/// A text is handed on in pieces of this size; the last one ends its stay.
+const PIECE: usize = 32 * 1024;
+
+/// Where something is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Door {
+    address: SocketAddr,
+    health: bool,
+    metrics: bool,
+    /// By HTTPS; and `/metrics` only for those whom the API server lets.
+    secure: bool,
 }
 
-/// Serves until `shutdown`. A port that cannot be had is named in the log and tried again: the
-/// program's real work does not depend on it.
-pub(crate) async fn serve(address: SocketAddr, admin: Admin, shutdown: CancellationToken) {
-    let router = Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .fallback(local)
-        .with_state(admin)
-        .into_make_service_with_connect_info::<SocketAddr>();
-    let mut told = false;
+/// Where what is served: at the addresses asked for, and always on the loopback too. Who is to read metrics may come by the
+/// network; `kubectl port-forward` comes by the loopback, where nothing needs to be hidden from whoever is on the machine.
+fn doors(args: &CommonArgs) -> Vec<Door> {
+    let (asked, other) = (args.admin_address, args.metrics_address);
+    let door = |address: IpAddr, health: bool, metrics: bool| Door {
+        address: SocketAddr::new(address, args.admin_port),
+        health,
+        metrics,
+        secure: args.metrics_https && !address.is_loopback(),
+    };
+    let everywhere = asked.is_unspecified();
+    let alone = other.is_none_or(|other| other == asked) || everywhere;
+    let mut doors = vec![door(asked, true, asked.is_loopback() || alone)];
+    if !asked.is_loopback() && !everywhere {
+        doors.push(door(Ipv4Addr::LOCALHOST.into(), true, true));
+    }
+    doors.extend(other.filter(|other| !alone && !other.is_loopback()).map(|other| door(other, false, true)));
+    doors
+}
+
+impl Door {
+    fn paths(&self) -> &'static str {
+        match (self.health, self.metrics) {
+            (true, true) => "/healthz, /readyz and /metrics",
+            (true, false) => "/healthz and /readyz",
+            (false, _) => "/metrics",
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Admin {
+    context: Context,
+    texts: Arc<Semaphore>,
+    reviews: Option<Arc<Reviews>>,
+}
+
+/// Serves until the context's shutdown.
+pub(crate) async fn serve(args: CommonArgs, context: Context) {
+    let texts = Arc::new(Semaphore::new(TEXTS));
+    let serving = doors(&args).into_iter().map(|door| open(door, &args, &context, &texts));
+    futures::future::join_all(serving).await;
+}
+
+/// Serves at one address. A port that cannot be had is named in the log and tried again: the program's real work does not
+/// depend on it.
+async fn open(door: Door, args: &CommonArgs, context: &Context, texts: &Arc<Semaphore>) {
+    let mut admin = Admin { context: context.clone(), texts: texts.clone(), reviews: None };
+    let mut tls = None;
+    if door.secure {
+        let client = match crate::client(args, context).await {
+            Ok(client) => client,
+            // The program itself cannot run without one, and says so.
+            Err(error) => return tracing::debug!(%error, "nobody to ask who may read the metrics"),
+        };
+        admin.reviews = Some(Arc::new(Reviews::new(client)));
+        match certificate::follow(args.metrics_cert_dir.clone(), door.address.ip(), &context.shutdown) {
+            Ok(configuration) => tls = Some(configuration),
+            Err(error) => return tracing::error!("metrics are not served: {error}"),
+        }
+    }
+    listen(&door, router(&door, admin), tls, context).await;
+}
+
+fn router(door: &Door, admin: Admin) -> Router {
+    let mut router = Router::new();
+    if door.health {
+        router = router.route("/healthz", get(async || "ok\n")).route("/readyz", get(readyz)).fallback(local);
+    }
+    if door.metrics {
+        router = router.route("/metrics", get(metrics));
+    }
+    router.with_state(admin)
+}
+
+async fn listen(door: &Door, router: Router, tls: Option<Arc<ServerConfig>>, context: &Context) {
+    let (address, mut told) = (door.address, false);
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => {
-                tracing::info!(%address, "serving /healthz, /readyz and /metrics");
-                let stop = shutdown.clone().cancelled_owned();
-                match axum::serve(listener, router.clone()).with_graceful_shutdown(stop).await {
-                    Ok(()) => return,
-                    Err(error) => {
-                        tracing::warn!(%address, %error, "the admin endpoint ended; starting it again");
-                    }
-                }
+                let by = if door.secure { "HTTPS" } else { "HTTP" };
+                tracing::info!(%address, by, "serving {}", door.paths());
+                return connections::serve(listener, tls, router, context.shutdown.clone()).await;
             }
             Err(error) if !told => {
                 told = true;
@@ -66,7 +154,7 @@ pub(crate) async fn serve(address: SocketAddr, admin: Admin, shutdown: Cancellat
             Err(error) => tracing::debug!(%address, %error, "still cannot listen there"),
         }
         tokio::select! {
-            () = shutdown.cancelled() => return,
+            () = context.shutdown.cancelled() => return,
             () = tokio::time::sleep(RETRY) => {}
         }
     }
@@ -74,13 +162,14 @@ pub(crate) async fn serve(address: SocketAddr, admin: Admin, shutdown: Cancellat
 
 /// Ready or not in the first line, then each remark in a line of its own.
 async fn readyz(State(admin): State<Admin>) -> Response {
-    let waiting = admin.readiness.waiting();
+    let readiness = &admin.context.readiness;
+    let waiting = readiness.waiting();
     let (status, mut text) = if waiting.is_empty() {
         (StatusCode::OK, "ready\n".to_owned())
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", waiting.join(", ")))
     };
-    for (name, remark) in admin.readiness.remarks() {
+    for (name, remark) in readiness.remarks() {
         text.extend(["remark: ", &name, ": ", &remark.replace('\n', " "), "\n"]);
     }
     (status, text).into_response()
@@ -92,7 +181,7 @@ async fn local(
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
-    let Some(routes) = admin.local.get() else { return StatusCode::NOT_FOUND.into_response() };
+    let Some(routes) = admin.context.local.get() else { return StatusCode::NOT_FOUND.into_response() };
     if !from.ip().to_canonical().is_loopback() {
         let why = "told on the loopback of this node alone: use kubectl port-forward\n";
         return (StatusCode::FORBIDDEN, why).into_response();
@@ -103,100 +192,55 @@ async fn local(
     }
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
-    let mut text = String::new();
-    let registry = admin.registry.lock().unwrap_or_else(PoisonError::into_inner);
-    match prometheus_client::encoding::text::encode(&mut text, &registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    if let Some(reviews) = &admin.reviews
+        && let Err(refusal) = reviews.judge(&headers).await
+    {
+        return refused(refusal);
+    }
+    let Ok(permit) = admin.texts.clone().try_acquire_owned() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many readers at once\n").into_response();
+    };
+    match admin.context.exposition() {
+        Ok(text) => {
+            let length = text.len().to_string();
+            let headers = [(header::CONTENT_TYPE, OPENMETRICS), (header::CONTENT_LENGTH, &length)];
+            (headers, in_pieces(text, permit)).into_response()
+        }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
-
-    async fn get(address: SocketAddr, path: &str) -> String {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-        let mut stream = loop {
-            match TcpStream::connect(address).await {
-                Ok(stream) => break stream,
-                Err(error) if tokio::time::Instant::now() > deadline => {
-                    panic!("no answer on {address}: {error}")
-                }
-                Err(_) => tokio::task::yield_now().await,
-            }
-        };
-        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    }
-
-    #[tokio::test]
-    async fn a_busy_port_is_waited_for_and_readiness_is_told() {
-        let busy = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = busy.local_addr().unwrap();
-        let (readiness, shutdown) = (Readiness::default(), CancellationToken::new());
-        let token = readiness.token("pools");
-        let admin = Admin { readiness: readiness.clone(), ..Admin::default() };
-        let server = tokio::spawn(serve(address, admin, shutdown.clone()));
-        // The first try must meet the busy port before it is freed.
-        tokio::task::yield_now().await;
-        drop(busy);
-
-        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
-        let late = get(address, "/readyz").await;
-        assert!(late.starts_with("HTTP/1.1 503") && late.contains("waiting for: pools"), "{late}");
-        token.ready();
-        let ready = get(address, "/readyz").await;
-        assert!(ready.starts_with("HTTP/1.1 200") && ready.ends_with("\r\n\r\nready\n"), "{ready}");
-        assert!(get(address, "/metrics").await.contains("# EOF"));
-
-        // Remarks are told beside both, a line for each, and change neither.
-        readiness.remark("proxy", Some("is silent".to_owned()));
-        readiness.remark("ARP", Some("is loose\non eth0".to_owned()));
-        let remarks = "remark: ARP: is loose on eth0\nremark: proxy: is silent\n";
-        let ready = get(address, "/readyz").await;
-        let body = format!("\r\n\r\nready\n{remarks}");
-        assert!(ready.starts_with("HTTP/1.1 200") && ready.ends_with(&body), "{ready}");
-        token.not_ready();
-        let late = get(address, "/readyz").await;
-        let body = format!("\r\n\r\nwaiting for: pools\n{remarks}");
-        assert!(late.starts_with("HTTP/1.1 503") && late.ends_with(&body), "{late}");
-
-        shutdown.cancel();
-        server.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn what_a_program_adds_is_told_on_the_loopback_alone() {
-        // Any address of this machine but the loopback; without one there is nothing to be told apart.
-        let outside = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
-            socket.connect("192.0.2.1:9")?;
-            socket.local_addr()
-        });
-        let free = TcpListener::bind("0.0.0.0:0").await.unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let (admin, shutdown) = (Admin::default(), CancellationToken::new());
-        let address = SocketAddr::from(([0, 0, 0, 0], port));
-        let server = tokio::spawn(serve(address, admin.clone(), shutdown.clone()));
-        let here = SocketAddr::from(([127, 0, 0, 1], port));
-        assert!(get(here, "/links").await.starts_with("HTTP/1.1 404"), "nothing is added yet");
-        assert!(admin.local.set(Router::new().route("/links", axum::routing::get(async || "told"))).is_ok());
-        let told = get(here, "/links").await;
-        assert!(told.starts_with("HTTP/1.1 200") && told.ends_with("told"), "{told}");
-        assert!(get(here, "/other").await.starts_with("HTTP/1.1 404"));
-        if let Ok(outside) = outside.map(|outside| SocketAddr::new(outside.ip(), port)) {
-            let refused = get(outside, "/links").await;
-            assert!(refused.starts_with("HTTP/1.1 403") && !refused.ends_with("told"), "{refused}");
-            assert!(get(outside, "/healthz").await.starts_with("HTTP/1.1 200"));
+/// The text, piece by piece; the permit is given back with the last one.
+fn in_pieces(text: String, permit: OwnedSemaphorePermit) -> Body {
+    let pieces = futures::stream::unfold((Bytes::from(text), permit), |(mut rest, permit)| async move {
+        if rest.is_empty() {
+            return None;
         }
-        shutdown.cancel();
-        server.await.unwrap();
-    }
+        let piece = rest.split_to(rest.len().min(PIECE));
+        Some((Ok::<_, Infallible>(piece), (rest, permit)))
+    });
+    Body::from_stream(pieces)
 }
+
+fn refused(refusal: Refusal) -> Response {
+    let status = match refusal {
+        Refusal::Nobody => StatusCode::UNAUTHORIZED,
+        Refusal::Forbidden => StatusCode::FORBIDDEN,
+        Refusal::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::NotNow => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let headers = match refusal {
+        Refusal::Nobody => Some([(header::WWW_AUTHENTICATE, "Bearer")]),
+        _ => None,
+    };
+    let mut response = (status, format!("{refusal}\n")).into_response();
+    response.headers_mut().extend(headers.into_iter().flatten().map(|(name, value)| {
+        let value = header::HeaderValue::from_static(value);
+        (name, value)
+    }));
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The flags that both programs have.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Flags of both programs. Each has an environment variable of its own, which the manifests use.
@@ -18,11 +18,24 @@ pub struct CommonArgs {
     #[arg(long, env = "FERROLB_LB_CLASS", default_value = "", hide_default_value = true)]
     pub lb_class: String,
 
-    /// The address on which /healthz, /readyz and /metrics are served
+    /// The address on which /healthz, /readyz and /metrics are served; the last only if it is loopback, or if there is no
+    /// --metrics-address
     #[arg(long, env = "FERROLB_ADMIN_ADDRESS", default_value = "127.0.0.1")]
     pub admin_address: IpAddr,
 
-    /// The port on which /healthz, /readyz and /metrics are served
+    /// Another address on which /metrics alone is served
+    #[arg(long, env = "FERROLB_METRICS_ADDRESS")]
+    pub metrics_address: Option<IpAddr>,
+
+    /// Serve by HTTPS, but not on loopback; and /metrics only for those whom the API server lets get this path
+    #[arg(long, env = "FERROLB_METRICS_HTTPS")]
+    pub metrics_https: bool,
+
+    /// The folder with tls.crt and tls.key for that; without it a certificate is made at start
+    #[arg(long, env = "FERROLB_METRICS_CERT_DIR", value_name = "FOLDER")]
+    pub metrics_cert_dir: Option<PathBuf>,
+
+    /// The port of all that is served
     #[arg(long, env = "FERROLB_ADMIN_PORT", default_value_t = 17480)]
     pub admin_port: u16,
 
@@ -48,17 +61,5 @@ impl CommonArgs {
     /// The `loadBalancerClass` served; `None` means Services without a class.
     pub fn lb_class(&self) -> Option<&str> {
         (!self.lb_class.is_empty()).then_some(self.lb_class.as_str())
-    }
-
-    /// Where the admin endpoint listens: at the address asked for, and always on the loopback too. Who is to read metrics may
-    /// come by the network; `kubectl port-forward` comes by the loopback.
-    pub(crate) fn admin(&self) -> Vec<SocketAddr> {
-        let at = |address| SocketAddr::new(address, self.admin_port);
-        let asked = self.admin_address;
-        if asked.is_loopback() || asked.is_unspecified() {
-            vec![at(asked)]
-        } else {
-            vec![at(asked), at(Ipv4Addr::LOCALHOST.into())]
-        }
     }
 }

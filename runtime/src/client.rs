@@ -5,11 +5,14 @@ use std::time::Duration;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use kube::client::{Body, ConfigExt};
+use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tower::ServiceBuilder;
 
 use crate::args::CommonArgs;
+use crate::measured::Measured;
+use crate::metrics::Common;
+use crate::run::Context;
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -42,9 +45,11 @@ pub enum ClientError {
 /// In a Pod the API server is found by `KUBERNETES_SERVICE_HOST`, never by name: the image has no
 /// resolver and a cluster's DNS may itself wait for an address.
 ///
+/// Its requests are counted in the context's metrics.
+///
 /// # Errors
 /// See [`ClientError`]. Whether the server answers is not asked here; watches report that.
-pub async fn client(args: &CommonArgs) -> Result<kube::Client, ClientError> {
+pub async fn client(args: &CommonArgs, context: &Context) -> Result<kube::Client, ClientError> {
     let options = KubeConfigOptions::default();
     let mut config = if let Some(path) = &args.kubeconfig {
         kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?
@@ -57,8 +62,12 @@ pub async fn client(args: &CommonArgs) -> Result<kube::Client, ClientError> {
     // The retries built into the client go on for minutes inside one call. Every caller here
     // is level-triggered and comes again by itself, with fresh input.
     config.default_retry = false;
-    let client =
-        if config.proxy_url.is_some() { kube::Client::try_from(config) } else { without_delay(config) };
+    let metrics = &context.metrics;
+    let client = if config.proxy_url.is_some() {
+        ClientBuilder::try_from(config).map(|builder| builder.with_layer(&metrics.layer()).build())
+    } else {
+        without_delay(config, metrics)
+    };
     client.map_err(|error| ClientError::Client(Box::new(error)))
 }
 
@@ -68,7 +77,7 @@ pub async fn client(args: &CommonArgs) -> Result<kube::Client, ClientError> {
 /// Without that the first request on a new connection waits for the server's delayed acknowledgement of the
 /// TLS handshake: 40 ms and more, which is most of what a user sees when one Service is created after a quiet
 /// time.
-fn without_delay(config: kube::Config) -> Result<kube::Client, kube::Error> {
+fn without_delay(config: kube::Config, metrics: &Common) -> Result<kube::Client, kube::Error> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
@@ -80,6 +89,7 @@ fn without_delay(config: kube::Config) -> Result<kube::Client, kube::Error> {
     let connector = config.rustls_https_connector_with_connector(connector)?;
     let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new()).build(connector);
     let service = ServiceBuilder::new()
+        .layer_fn(|inner| Measured::new(inner, metrics.clone()))
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
@@ -118,7 +128,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = listener.local_addr().unwrap();
         let url = format!("http://{server}").parse().unwrap();
-        let client = without_delay(kube::Config::new(url)).unwrap();
+        let client = without_delay(kube::Config::new(url), &Common::default()).unwrap();
         let asked = tokio::spawn(async move { client.apiserver_version().await });
         let (mut connection, peer) = listener.accept().await.unwrap();
         connection.read_exact(&mut [0]).await.unwrap();

@@ -18,6 +18,8 @@ mod client;
 mod clock;
 mod events;
 mod logging;
+mod measured;
+mod metrics;
 mod readiness;
 mod run;
 mod watch;

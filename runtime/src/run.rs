@@ -9,8 +9,8 @@ use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::Admin;
 use crate::args::CommonArgs;
+use crate::metrics::Common;
 use crate::readiness::Readiness;
 use crate::{admin, logging};
 
@@ -25,8 +25,10 @@ pub struct Context {
     pub shutdown: CancellationToken,
     /// What `/readyz` waits for.
     pub readiness: Readiness,
+    pub(crate) metrics: Common,
     registry: Arc<Mutex<Registry>>,
-    local: Arc<OnceLock<Router>>,
+    /// What the program adds for callers on the loopback, once it has.
+    pub(crate) local: Arc<OnceLock<Router>>,
 }
 
 impl Context {
@@ -36,9 +38,40 @@ impl Context {
         let _ = self.local.set(routes);
     }
 
+    /// That of a program which begins: not ready before it has said what it waits for, and with the metrics of all programs.
+    fn starting() -> Self {
+        let context = Context { readiness: Readiness::starting(), ..Context::default() };
+        let metrics = context.metrics.clone();
+        context.register(|registry| metrics.register(registry));
+        context
+    }
+
     /// Adds metrics to `/metrics`.
     pub fn register(&self, add: impl FnOnce(&mut Registry)) {
         add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What `/metrics` shows: the text format of OpenMetrics 1.0.
+    ///
+    /// # Errors
+    /// When a metric cannot be written, which would be a mistake in it.
+    pub fn exposition(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+
+    /// Pools and advertisements were read from the API server; whether all of them can be used.
+    pub fn configured(&self, valid: bool) {
+        self.metrics.configured(valid);
+    }
+
+    /// A context with the metrics of all programs in it, each with a member: for what is written about them.
+    pub fn exemplary() -> Self {
+        let context = Context::starting();
+        context.metrics.exemplify();
+        context
     }
 }
 
@@ -80,7 +113,7 @@ where
     F: Future<Output = Result<(), E>>,
     E: std::error::Error,
 {
-    let context = Context { readiness: Readiness::starting(), ..Context::default() };
+    let context = Context::starting();
     let (mut terminate, mut interrupt) =
         match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
             (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
@@ -89,14 +122,7 @@ where
                 return ExitCode::FAILURE;
             }
         };
-    for address in args.admin() {
-        let admin = Admin {
-            readiness: context.readiness.clone(),
-            registry: context.registry.clone(),
-            local: context.local.clone(),
-        };
-        tokio::spawn(admin::serve(address, admin, context.shutdown.clone()));
-    }
+    tokio::spawn(admin::serve(args.clone(), context.clone()));
 
     let shutdown = context.shutdown.clone();
     let mut body = std::pin::pin!(body(context));

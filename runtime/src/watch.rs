@@ -1,5 +1,6 @@
 //! Watches: one task a kind says what the API server has, and each change of it.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use kube::runtime::{WatchStreamExt, watcher as watch_events};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
+use crate::metrics::{Common, WatchMetrics};
 use crate::readiness::Token;
 use crate::run::Context;
 
@@ -95,8 +97,9 @@ where
 {
     let shutdown = context.shutdown.clone();
     let token = how.gates_readiness.then(|| context.readiness.token(K::plural(&())));
+    let report = Report::new(token, context.metrics.clone(), K::plural(&()));
     let mut listed = Vec::new();
-    let following = follow(api, how.select, how.seconds, token, move |event| match event {
+    let following = follow(api, how.select, how.seconds, report, move |event| match event {
         Some(Event::Init) => listed = Vec::new(),
         Some(Event::InitApply(object)) => listed.push(convert(object)),
         Some(Event::InitDone) => see(Seen::Listed(std::mem::take(&mut listed))),
@@ -114,19 +117,22 @@ async fn follow<K>(
     api: Api<K>,
     select: Config,
     seconds: u32,
-    token: Option<Token>,
+    mut report: Report,
     mut handle: impl FnMut(Option<Event<K>>),
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let events = watch_events(api, select.timeout(seconds)).backoff(Pauses::default());
     let mut events = std::pin::pin!(events);
-    let mut report = Report::new(token);
     while let Some(event) = events.next().await {
         match &event {
-            Ok(Event::Init | Event::InitApply(_)) => {}
+            Ok(Event::Init) => {}
+            Ok(Event::InitApply(_)) => report.metrics.updated(1),
             Ok(Event::InitDone) => report.listed(&K::plural(&())),
-            Ok(Event::Apply(_) | Event::Delete(_)) => report.recovered(&K::plural(&())),
+            Ok(Event::Apply(_) | Event::Delete(_)) => {
+                report.metrics.updated(1);
+                report.recovered(&K::plural(&()));
+            }
             Err(error) => report.failed::<K>(error),
         }
         handle(event.ok());
@@ -160,12 +166,15 @@ impl Backoff for Pauses {
 /// What was last said of a watch, so that the log names a lasting failure once and its end once.
 struct Report {
     token: Option<Token>,
+    metrics: Common,
+    watch: WatchMetrics,
     failure: Option<(String, Instant)>,
 }
 
 impl Report {
-    fn new(token: Option<Token>) -> Self {
-        Report { token, failure: None }
+    fn new(token: Option<Token>, metrics: Common, plural: Cow<'static, str>) -> Self {
+        let watch = metrics.watch(plural);
+        Report { token, metrics, watch, failure: None }
     }
 
     fn listed(&mut self, plural: &str) {
@@ -177,6 +186,7 @@ impl Report {
 
     /// Events come again. A watch that goes on where it was cut shows that only by its next event.
     fn recovered(&mut self, plural: &str) {
+        self.watch.works();
         if self.failure.take().is_some() {
             tracing::info!(kind = plural, "watching again");
         }
@@ -191,6 +201,7 @@ impl Report {
             tracing::debug!(kind = %plural, "the watch was too old; listing anew");
             return;
         }
+        self.watch.failed();
         let news = self.failure.as_ref().is_none_or(|(last, at)| *last != text || at.elapsed() > REPEAT);
         if news {
             tracing::warn!(kind = %plural, "{text}; trying again");

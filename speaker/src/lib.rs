@@ -52,7 +52,7 @@ use proxy::{health, strict_arp};
 /// When there is no configuration for a client of the API server, or no thread to be had. A server that does not
 /// answer is no error: it is waited for.
 pub async fn run(context: Context, args: Args) -> Result<(), SpeakerError> {
-    let client = ferrolb_runtime::client(&args.common).await?;
+    let client = ferrolb_runtime::client(&args.common, &context).await?;
     let metrics = metrics::Metrics::new(&args.node_name);
     context.register(|registry| metrics.register(registry));
     let events = Events::start(client.clone(), "ferrolb-speaker", context.shutdown.clone());
@@ -61,7 +61,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), SpeakerError> {
     let (news, coming) = mpsc::unbounded_channel();
     let (configured, cluster_configuration) = watch::channel(None);
     let (went, going) = watch::channel(false);
-    let outlets = cluster::Outlets { news, configuration: configured, going: went };
+    let outlets = cluster::Outlets { news, configuration: configured, going: went, metrics: metrics.clone() };
     let deciding = cluster::follow(client.clone(), args.clone(), outlets, context.clone());
 
     let (found, links) = watch::channel(None);

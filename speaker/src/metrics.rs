@@ -5,19 +5,26 @@
 
 mod addresses;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ferrolb_core::announce::{self, Ignored, LinkIndex};
+use ferrolb_core::election::{Contest, Holder, NodeId};
 use ferrolb_core::peers::Transport;
+use ferrolb_core::service::ServiceKey;
 use ferrolb_core::speaker::{Sent, Speaker};
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
+};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use addresses::Addresses;
@@ -33,6 +40,12 @@ pub struct Metrics {
     netlink_overruns: Counter,
     proxy_healthy: Gauge,
     said: Family<Kind, Counter>,
+    /// By Ethernet and by UDP. No family: they come by the thousand a second.
+    heard: [Counter; 2],
+    begun: Family<Why, Counter>,
+    ended: Family<Why, Counter>,
+    elections: Counter,
+    election_seconds: Histogram,
     datagrams: Family<Kind, Counter>,
     peers: Family<Heard, Gauge>,
     unheard: Family<Link, Gauge>,
@@ -64,9 +77,30 @@ struct Kind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Why {
+    why: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Heard {
     interface: String,
     transport: &'static str,
+}
+
+/// Seconds that an election takes: from one address to ten thousand.
+const ELECTING: [f64; 7] = [0.0001, 0.0005, 0.002, 0.01, 0.05, 0.2, 1.0];
+
+/// Why an address is announced no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Another node announces it.
+    Moved,
+    /// No node may: no endpoints, no advertisement, no pool.
+    Nobody,
+    /// No Service has it any more.
+    Released,
+    /// No interface of this node may be used for it.
+    NoInterface,
 }
 
 /// The name of what is said to others; announcements are counted by address.
@@ -104,6 +138,11 @@ impl Metrics {
             netlink_overruns: Counter::default(),
             proxy_healthy,
             said: Family::default(),
+            heard: <[Counter; 2]>::default(),
+            begun: Family::default(),
+            ended: Family::default(),
+            elections: Counter::default(),
+            election_seconds: Histogram::new(ELECTING),
             datagrams: Family::default(),
             peers: Family::default(),
             unheard: Family::default(),
@@ -149,6 +188,7 @@ impl Metrics {
              address that is new, confirmation to a client at an address that moved",
             self.said.clone(),
         );
+        self.register_elections(own);
         own.register(
             "datagrams_said",
             "Hellos, questions and claims sent by UDP, to each node by itself",
@@ -187,6 +227,33 @@ impl Metrics {
         );
     }
 
+    /// Adds those of what is heard and of who answers.
+    fn register_elections(&self, own: &mut Registry) {
+        own.register_collector(Box::new(Received(self.heard.clone())));
+        own.register(
+            "announcements_begun",
+            "Addresses that this node began to announce, by what keeps the node before it in the order from that: unheard is a \
+             take-over; first_in_order where there is none",
+            self.begun.clone(),
+        );
+        own.register(
+            "announcements_ended",
+            "Addresses that this node announces no longer: moved to another node, nobody may announce it, released by its \
+             Services, no_interface that may be used",
+            self.ended.clone(),
+        );
+        own.register(
+            "elections",
+            "Times that it was decided anew which nodes may announce, as the API server showed something else",
+            self.elections.clone(),
+        );
+        own.register(
+            "election_seconds",
+            "How long it took to decide which nodes may announce",
+            self.election_seconds.clone(),
+        );
+    }
+
     /// The addresses that are announced here.
     pub(crate) fn addresses(&self) -> &Addresses {
         &self.addresses
@@ -203,6 +270,52 @@ impl Metrics {
     /// An announcement of `address` was sent.
     pub fn announced(&self, address: IpAddr) {
         self.addresses.count(address, |counters| counters.gratuitous += 1);
+    }
+
+    /// A hello, a question or claims came that are to be believed.
+    pub fn heard(&self, by: Transport) {
+        self.heard[usize::from(by == Transport::Udp)].inc();
+    }
+
+    /// An address is announced from now on; why it is by this node.
+    pub(crate) fn begun(&self, why: &'static str) {
+        self.begun.get_or_create(&Why { why }).inc();
+    }
+
+    /// An address is announced no longer.
+    pub(crate) fn ended(&self, why: Ended) {
+        let why = match why {
+            Ended::Moved => "moved",
+            Ended::Nobody => "nobody",
+            Ended::Released => "released",
+            Ended::NoInterface => "no_interface",
+        };
+        self.ended.get_or_create(&Why { why }).inc();
+    }
+
+    /// An election was held, in so much time.
+    pub(crate) fn elected(&self, took: Duration) {
+        self.elections.inc();
+        self.election_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Gives each family a member, so that its labels can be seen: for what is written about them.
+    pub fn exemplify(&self, address: IpAddr) {
+        let web = Holder { key: Arc::new(ServiceKey::new("shop", "web")), uid: "".into() };
+        let contest = Arc::new(Contest::among([NodeId(0)], vec![web]));
+        let links = Arc::new(BTreeSet::from(["eth0".to_owned()]));
+        self.addresses.set(address, Ours { contest, links });
+        self.ignored(Ignored::NotOurs);
+        self.socket_failed("eth0");
+        self.group_failed("eth0");
+        self.said(Sent::Hello);
+        self.said_by_datagram(Sent::Hello);
+        self.begun("first_in_order");
+        self.ended(Ended::Moved);
+        self.unheard([("eth0", 0)].into_iter());
+        self.conflict(address, "eth0", true);
+        let heard = Heard { interface: "eth0".to_owned(), transport: "ethernet" };
+        self.peers.get_or_create(&heard).set(0);
     }
 
     /// A frame was not answered.
@@ -279,13 +392,24 @@ impl Metrics {
     }
 }
 
+/// What was heard, by the way that it came.
+#[derive(Debug)]
+struct Received([Counter; 2]);
+
+impl Collector for Received {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let words = "Hellos, questions and claims of other speakers that came in and were believed, by Ethernet and by UDP";
+        let mut metric = encoder.encode_descriptor("frames_heard", words, None, self.0[0].metric_type())?;
+        for (transport, counter) in [("ethernet", &self.0[0]), ("udp", &self.0[1])] {
+            counter.encode(metric.encode_family(&[("transport", transport)])?)?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
-
-    use ferrolb_core::election::{Contest, Holder, NodeId};
-    use ferrolb_core::service::ServiceKey;
 
     fn shown(metrics: &Metrics) -> String {
         let (mut registry, mut text) = (Registry::default(), String::new());

@@ -2,6 +2,7 @@
 
 mod clashes;
 mod late;
+mod reasons;
 mod unheard;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,12 +20,13 @@ use ferrolb_runtime::{Events, Note};
 use k8s_openapi::api::core::v1::ObjectReference;
 use tokio::sync::mpsc;
 
-use crate::metrics::{Metrics, Ours};
+use crate::metrics::{Ended, Metrics, Ours};
 use crate::wiring::about_node;
 
 use clashes::Clashes;
 pub use clashes::Conflict;
 use late::{Late, What};
+use reasons::Place;
 use unheard::{Silence, Unheard};
 
 /// How a Service stands on this node, told when it changes.
@@ -82,6 +84,8 @@ pub struct Report {
     known: BTreeSet<Arc<BTreeSet<String>>>,
     /// Why addresses are not ours any more, until that took effect.
     lost: BTreeMap<IpAddr, Lost>,
+    /// The nodes for which this one stands in, as it was told last.
+    absent: BTreeSet<Arc<str>>,
     /// What is to be told when there is time, in order; and when that is.
     late: VecDeque<Late>,
     telling: Duration,
@@ -101,6 +105,7 @@ impl Report {
             unheard: Unheard::default(),
             known: BTreeSet::new(),
             lost: BTreeMap::new(),
+            absent: BTreeSet::new(),
             late: VecDeque::new(),
             telling: Duration::ZERO,
         }
@@ -155,6 +160,22 @@ impl Report {
                 }
             }
         }
+    }
+
+    /// Tells for which nodes this one stands in, where that changed: once for each, not for each address.
+    pub(crate) fn look_for_absent(&mut self, speaker: &Speaker) {
+        if speaker.standing_in() == 0 && self.absent.is_empty() {
+            return;
+        }
+        let absent = speaker.stood_in_for();
+        for node in absent.difference(&self.absent) {
+            let what = "standing in for a node whose speaker is away: its addresses stay where they are";
+            tracing::info!(node = &**node, "{what}");
+        }
+        for node in self.absent.difference(&absent) {
+            tracing::info!(node = &**node, "no longer standing in for it");
+        }
+        self.absent = absent;
     }
 
     fn follow(&mut self, change: &Change, speaker: &Speaker) {
@@ -217,13 +238,18 @@ impl Report {
             return;
         }
         let Some(ours) = self.ours(address).filter(Ours::is_announced) else { return };
-        let why = match self.lost.remove(&address) {
-            Some(why) => words(&why),
+        let (ended, why) = match self.lost.remove(&address) {
+            Some(why @ Lost::Nobody(..)) => (Ended::Nobody, words(&why)),
+            Some(why @ Lost::Released) => (Ended::Released, words(&why)),
             None if speaker.lacks(address) => {
-                "no interface that its advertisements name can be used".to_owned()
+                (Ended::NoInterface, "no interface that its advertisements name can be used".to_owned())
             }
-            None => "another node announces it now".to_owned(),
+            None => match speaker.other_owner(address) {
+                Some(node) => (Ended::Moved, format!("{node} announces it now")),
+                None => (Ended::Moved, "another node announces it now".to_owned()),
+            },
         };
+        self.metrics.ended(ended);
         if speaker.lacks(address) {
             self.link(ours.contest.clone(), Arc::default(), address);
         } else {
@@ -239,7 +265,13 @@ impl Report {
         let known = self.ours(address).is_some_and(|ours| ours.is_announced());
         self.lost.remove(&address);
         self.link(contest.clone(), links.clone(), address);
-        let what = if known { What::Moved(links) } else { What::Started(links) };
+        let what = if known {
+            What::Moved(links)
+        } else {
+            let place = Place::of(address, speaker);
+            self.metrics.begun(place.label());
+            What::Started(links, place)
+        };
         self.put_off(Late { address, contest, what }, now);
     }
 

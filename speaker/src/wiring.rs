@@ -94,6 +94,7 @@ pub(crate) async fn configure(node: String, mut sources: Sources, outlets: Outle
         }
         said = problem;
         if let Some(cluster::Configuration { problems, live_nodes }) = cluster {
+            context.configured(problems.is_empty());
             replace(&outlets.configuration, Configuration { problems, proxy, keyless });
             replace(&outlets.live, live_nodes);
         }

@@ -31,6 +31,8 @@ const NAMED: usize = 10;
 #[derive(Clone, Debug, Default)]
 pub struct Advertised {
     all: BTreeMap<String, Arc<L2Advertisement>>,
+    /// Whether there is one that cannot be read.
+    pub(super) invalid: bool,
     /// Whether something changed since they were judged: they, pools or nodes.
     pub(super) stale: bool,
 }
@@ -51,6 +53,7 @@ impl Advertised {
             Seen::Deleted(one) => drop(self.all.remove(&one.name_any())),
             Seen::Failing => return,
         }
+        self.invalid = self.all.values().any(|one| one.to_core().is_err());
         self.stale = true;
     }
 

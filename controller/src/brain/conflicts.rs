@@ -99,6 +99,11 @@ impl Conflicts {
         true
     }
 
+    /// Of how many Services another host has an address.
+    pub(super) fn services(&self) -> usize {
+        self.of.len()
+    }
+
     /// The reason and the message of the condition that a Service is to have, if any; `Err` while that is not known.
     pub(super) fn condition(&self, service: &ServiceKey) -> Result<Option<(&'static str, String)>, Unknown> {
         if !self.listed {

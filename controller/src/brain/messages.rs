@@ -103,6 +103,10 @@ pub enum Effect {
 pub struct Figures {
     /// Each usable pool with, by family (IPv4, IPv6), its size and what is in use.
     pub pools: BTreeMap<String, [(u128, i64); 2]>,
+    /// How many Services have, or are about to get, addresses of each pool.
+    pub services: BTreeMap<String, i64>,
     /// Services that wait for an address.
     pub pending: usize,
+    /// Services of which another host has an address.
+    pub conflicts: usize,
 }

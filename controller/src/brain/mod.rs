@@ -162,6 +162,12 @@ impl Brain {
         &self.reign
     }
 
+    /// Whether all pools and advertisements can be used; `None` before the pools were listed.
+    pub fn is_configured(&self) -> Option<bool> {
+        let known = self.listed.contains("ipaddresspools");
+        known.then_some(self.world.bad_pools.is_empty() && !self.world.advertised.invalid)
+    }
+
     /// Until when it may send writes, by the boot clock; `None` if it does not lead.
     pub fn leads_until(&self) -> Option<Duration> {
         self.lease.leads_until()
@@ -466,6 +472,11 @@ fn figures(world: &World, usage: &pools::Usage<'_>, plan: &Plan<'_>) -> Figures 
     };
     let pools = world.snapshot.pools.keys();
     Figures {
+        services: pools::services(world, plan)
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect(),
+        conflicts: world.conflicts.services(),
         pools: pools.map(|name| (name.clone(), [of(name, Family::V4), of(name, Family::V6)])).collect(),
         pending: plan.verdicts.values().filter(|verdict| matches!(verdict, Verdict::Pending(_))).count(),
     }

@@ -66,6 +66,28 @@ pub fn usage<'a>(world: &'a World, plan: &Plan<'a>) -> Usage<'a> {
     usage
 }
 
+/// How many Services have addresses of each pool once `plan` is written.
+pub fn services<'a>(world: &'a World, plan: &Plan<'a>) -> BTreeMap<&'a str, i64> {
+    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+    for (service, verdict) in world.snapshot.services.values().zip(plan.verdicts.values()) {
+        let pool = match verdict {
+            Verdict::Assigned(assignment) => Some(assignment.pool),
+            Verdict::Untouched if service.role == Role::Ours => {
+                let coming = world.snapshot.frozen.get(&service.key).into_iter().flatten();
+                service.held.iter().chain(coming).find_map(|address| {
+                    let pool = world.snapshot.pools.iter().find(|(_, pool)| pool.offers(*address));
+                    pool.map(|(name, _)| name.as_str())
+                })
+            }
+            Verdict::Untouched | Verdict::Released | Verdict::Pending(_) => None,
+        };
+        if let Some(pool) = pool {
+            *counts.entry(pool).or_default() += 1;
+        }
+    }
+    counts
+}
+
 /// The status that each pool is to show.
 pub fn statuses(world: &World, usage: &Usage<'_>, wall: i64) -> BTreeMap<String, IPAddressPoolStatus> {
     let all = world.pools.iter();
@@ -203,5 +225,6 @@ mod tests {
         let coming = vec!["10.0.0.1".parse().unwrap()];
         world.snapshot.frozen.insert(ServiceKey::new("shop", "web"), coming);
         assert_eq!(used(&world), 1, "it is about to get it");
+        assert_eq!(services(&world, &allocate::plan(&world.snapshot)), BTreeMap::from([("lan", 1)]));
     }
 }

@@ -108,6 +108,7 @@ impl<D: Datalink> Announcing<D> {
         for address in self.speaker.limited().chain(lacking).collect::<Vec<_>>() {
             self.report.look_for_lack(address, &self.speaker);
         }
+        self.report.look_for_absent(&self.speaker);
         self.metrics.peers(&self.speaker, &self.links);
     }
 

@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use ferrolb_core::announce::LinkIndex;
+use ferrolb_core::peers::Transport;
 use ferrolb_core::speaker::Speaker;
 use ferrolb_core::wire::is_hello;
 
@@ -58,9 +59,12 @@ impl<D: Datalink> Announcing<D> {
                         Poll::Pending => break,
                     };
                     datagrams += 1;
-                    if let Err(reason) = speaker.handle_datagram(link, from, &buffer[..length], clock()) {
-                        tracing::trace!(%link, %from, %reason, "datagram ignored");
-                        metrics.ignored(reason);
+                    match speaker.handle_datagram(link, from, &buffer[..length], clock()) {
+                        Ok(()) => metrics.heard(Transport::Udp),
+                        Err(reason) => {
+                            tracing::trace!(%link, %from, %reason, "datagram ignored");
+                            metrics.ignored(reason);
+                        }
                     }
                 }
                 let mut frames = 0;
@@ -78,7 +82,11 @@ impl<D: Datalink> Announcing<D> {
                         }
                         let now = clock();
                         let received = now.saturating_sub(age);
-                        speaker.handle_hello(link, &buffer[..length], received, now).map(|()| None)
+                        let heard = speaker.handle_hello(link, &buffer[..length], received, now);
+                        heard.map(|()| {
+                            metrics.heard(Transport::Ethernet);
+                            None
+                        })
                     } else {
                         speaker.handle_frame(link, &buffer[..length], clock())
                     };
@@ -129,9 +137,12 @@ fn read_waiting<P: Port>(
         let Some((length, age)) = port.read_waiting(&mut buffer)? else { break };
         let now = clock();
         let received = now.saturating_sub(age);
-        if let Err(reason) = speaker.handle_waiting(link, &buffer[..length], received, now) {
-            tracing::trace!(%link, %reason, "frame ignored");
-            metrics.ignored(reason);
+        match speaker.handle_waiting(link, &buffer[..length], received, now) {
+            Ok(()) => metrics.heard(Transport::Ethernet),
+            Err(reason) => {
+                tracing::trace!(%link, %reason, "frame ignored");
+                metrics.ignored(reason);
+            }
         }
     }
     Ok(())

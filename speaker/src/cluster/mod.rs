@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use tokio::sync::watch;
 
 use crate::Args;
+use crate::metrics::Metrics;
 
 #[cfg(test)]
 pub(crate) use endpoints::Slice;
@@ -55,6 +56,8 @@ pub struct Outlets {
     pub configuration: watch::Sender<Option<Configuration>>,
     /// Whether this node is on its way out.
     pub going: watch::Sender<bool>,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// Starts the watches. Custom resources are read in our namespace only.
@@ -133,7 +136,9 @@ pub async fn follow(client: kube::Client, args: Args, outlets: Outlets, context:
         while let Ok(input) = queue.try_recv() {
             world.handle(input);
         }
+        let began = std::time::Instant::now();
         let Some(changes) = world.update() else { continue };
+        outlets.metrics.elected(began.elapsed());
         let now = world.cover();
         let cover = (known.as_ref() != Some(&now)).then(|| now.clone());
         outlets.going.send_replace(world.is_going());

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ferrolb_core::election::Contest;
 
+use super::reasons::Place;
 use super::{Report, names};
 
 /// So many are told at once, before frames are looked at again.
@@ -36,8 +37,8 @@ pub(super) struct Late {
 /// What it was.
 #[derive(Debug)]
 pub(super) enum What {
-    /// It is announced, on these links.
-    Started(Arc<BTreeSet<String>>),
+    /// It is announced, on these links, as this node has this place among those that may.
+    Started(Arc<BTreeSet<String>>, Place),
     /// It is announced on other links than before.
     Moved(Arc<BTreeSet<String>>),
     /// It is announced no longer, for this reason.
@@ -79,10 +80,8 @@ impl Report {
         let services = names(&contest.services);
         let listed = |links: &BTreeSet<String>| links.iter().cloned().collect::<Vec<_>>().join(", ");
         match what {
-            What::Started(links) => {
-                let place =
-                    contest.order().iter().position(|id| Some(*id) == self.me).unwrap_or_default() + 1;
-                let why = format!("place {place} of {} nodes that may", contest.order().len());
+            What::Started(links, place) => {
+                let why = place.words(contest.order().len());
                 tracing::info!(ip = %address, services, interfaces = listed(&links), why, "announcing");
             }
             What::Moved(links) => {

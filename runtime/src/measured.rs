@@ -1,0 +1,104 @@
+//! A client of the API server whose requests are counted and timed.
+
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::http::{Method, Request, Response};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tower::{Layer, Service};
+
+use crate::metrics::Common;
+
+/// Counts what goes through it.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured<S> {
+    inner: S,
+    metrics: Common,
+}
+
+impl<S> Measured<S> {
+    pub(crate) fn new(inner: S, metrics: Common) -> Self {
+        Measured { inner, metrics }
+    }
+}
+
+/// Puts [`Measured`] around a service.
+#[derive(Clone, Debug)]
+pub(crate) struct Measuring(Common);
+
+impl Common {
+    pub(crate) fn layer(&self) -> Measuring {
+        Measuring(self.clone())
+    }
+}
+
+impl<S> Layer<S> for Measuring {
+    type Service = Measured<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Measured::new(inner, self.0.clone())
+    }
+}
+
+impl<S, A, B> Service<Request<A>> for Measured<S>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let (verb, began, metrics) = (verb(&request), Instant::now(), self.metrics.clone());
+        let answer = self.inner.call(request);
+        async move {
+            let answer = answer.await;
+            let code = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+            metrics.requested(verb, code, began.elapsed());
+            answer
+        }
+        .boxed()
+    }
+}
+
+/// What the API's rules call it, as far as that can be seen without knowing the path: `get` is also `list`.
+fn verb<A>(request: &Request<A>) -> &'static str {
+    let query = request.uri().query().unwrap_or_default();
+    match *request.method() {
+        Method::GET if query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1")) => "watch",
+        Method::GET => "get",
+        Method::POST => "create",
+        Method::PATCH => "patch",
+        Method::PUT => "update",
+        Method::DELETE => "delete",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verb_is_seen_by_method_and_query() {
+        for (method, path, expected) in [
+            ("GET", "/api/v1/nodes?watch=true&resourceVersion=7", "watch"),
+            ("GET", "/api/v1/nodes?resourceVersion=7&watch=1", "watch"),
+            ("GET", "/api/v1/nodes?labelSelector=watch=truely", "get"),
+            ("GET", "/api/v1/nodes", "get"),
+            ("POST", "/api/v1/namespaces/a/events", "create"),
+            ("PATCH", "/api/v1/namespaces/a/services/b/status", "patch"),
+            ("PUT", "/a", "update"),
+            ("DELETE", "/a", "delete"),
+        ] {
+            let request = Request::builder().method(method).uri(path).body(()).unwrap();
+            assert_eq!(verb(&request), expected, "{method} {path}");
+        }
+    }
+}
