@@ -36,3 +36,13 @@ fn the_charts_copies_are_those_of_today() {
         }
     }
 }
+
+#[test]
+fn so_are_those_of_alerts_and_dashboard() {
+    for name in ["rules.yaml", "dashboard.json"] {
+        let read = |folder: &str| fs::read_to_string(project(folder).join(name)).expect(name);
+        let (original, copy) =
+            (read("config/components/prometheus"), read("charts/ferrolb/files/prometheus"));
+        assert!(original == copy, "charts/ferrolb/files/prometheus/{name}: run `make chart`");
+    }
+}

@@ -65,6 +65,10 @@ fn rules() -> Vec<(String, Value)> {
 fn no_role_has_a_wildcard_or_touches_secrets_but_the_key_of_the_hellos() {
     let mut secrets = 0;
     for (name, rule) in rules() {
+        if name == r#""ClusterRole" "ferrolb-metrics-reader""# {
+            assert_eq!(rule, serde_json::json!({"nonResourceURLs": ["/metrics"], "verbs": ["get"]}));
+            continue;
+        }
         assert!(rule.get("nonResourceURLs").is_none(), "{name}: {rule}");
         for key in ["apiGroups", "resources", "verbs"] {
             let list = texts(&rule[key]);
@@ -101,6 +105,9 @@ fn what_a_role_may_write_is_this_and_no_more() {
         (r#""ClusterRole" "ferrolb-controller""#, "create", "events"),
         (r#""ClusterRole" "ferrolb-controller""#, "patch", "events"),
         (r#""ClusterRole" "ferrolb-controller""#, "patch", "services/status"),
+        // Only where metrics are served by HTTPS: who shows this token, and may they?
+        (r#""ClusterRole" "ferrolb-metrics-reviewer""#, "create", "subjectaccessreviews"),
+        (r#""ClusterRole" "ferrolb-metrics-reviewer""#, "create", "tokenreviews"),
         // Speakers write nothing on Services: a token from one node must not move anybody's address.
         (r#""ClusterRole" "ferrolb-speaker""#, "create", "events"),
         (r#""ClusterRole" "ferrolb-speaker""#, "patch", "events"),
@@ -246,4 +253,27 @@ fn the_samples_are_pools_and_advertisements_that_can_be_used() {
         assert_eq!(result, Ok(()), "{}", path.display());
     }
     assert!(seen >= 4, "only {seen}");
+}
+
+#[test]
+fn of_the_speaker_the_node_s_networks_see_metrics_alone() {
+    let speaker = named("DaemonSet", "ferrolb-speaker");
+    let container = &speaker["spec"]["template"]["spec"]["containers"][0];
+    let env = container["env"].as_array().unwrap();
+    let variable = |name: &str| env.iter().find(|variable| variable["name"] == name).unwrap();
+    assert_eq!(variable("FERROLB_ADMIN_ADDRESS")["value"], "127.0.0.1");
+    assert_eq!(variable("FERROLB_METRICS_ADDRESS")["valueFrom"]["fieldRef"]["fieldPath"], "status.hostIP");
+    for probe in ["livenessProbe", "readinessProbe"] {
+        assert_eq!(container[probe]["httpGet"]["host"], "127.0.0.1");
+    }
+}
+
+#[test]
+fn only_who_serves_metrics_by_https_may_ask_about_others() {
+    for (path, object) in objects() {
+        let reviews = all(&object, "resources");
+        let reviews =
+            reviews.iter().any(|list| texts(list).iter().any(|resource| resource.ends_with("reviews")));
+        assert!(!reviews || path.ends_with("components/metrics-https/rbac.yaml"), "{}", path.display());
+    }
 }

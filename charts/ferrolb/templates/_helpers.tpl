@@ -70,9 +70,31 @@ app: ferrolb
 {{- if eq . "all" }}trace{{ else if eq . "none" }}off{{ else }}{{ . }}{{ end -}}
 {{- end -}}
 
-{{/* Whether somebody comes to read the metrics. */}}
-{{- define "ferrolb.scraped" -}}
-{{- if or .Values.prometheus.scrapeAnnotations .Values.prometheus.podMonitor.enabled .Values.prometheus.serviceMonitor.enabled -}}
-yes
+{{/* Metrics by HTTPS: called with (list . NAME), the name of a Secret with a certificate, or none. */}}
+{{- define "ferrolb.https" -}}
+{{- if (index . 0).Values.prometheus.https.enabled -}}
+- name: FERROLB_METRICS_HTTPS
+  value: "true"
+{{- if index . 1 }}
+- name: FERROLB_METRICS_CERT_DIR
+  value: /etc/ferrolb/metrics
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{- define "ferrolb.certificateMount" -}}
+{{- if and (index . 0).Values.prometheus.https.enabled (index . 1) -}}
+- name: metrics-certificate
+  mountPath: /etc/ferrolb/metrics
+  readOnly: true
+{{- end -}}
+{{- end -}}
+
+{{- define "ferrolb.certificateVolume" -}}
+{{- if and (index . 0).Values.prometheus.https.enabled (index . 1) -}}
+- name: metrics-certificate
+  secret:
+    secretName: {{ index . 1 }}
+    defaultMode: 292
 {{- end -}}
 {{- end -}}

@@ -18,7 +18,7 @@ pub(crate) fn prepare(plane: &Plane) -> Result<(), LabError> {
     for file in prometheus_operator::definitions()? {
         process::run(plane.lab.kubectl().args(["apply", "--server-side", "-f"]).arg(&file))?;
     }
-    for name in ["podmonitors", "servicemonitors"] {
+    for name in ["podmonitors", "servicemonitors", "prometheusrules"] {
         let name = format!("crd/{name}.monitoring.coreos.com");
         plane.kubectl(&["wait", "--for=condition=Established", &name, "--timeout=60s"])?;
     }

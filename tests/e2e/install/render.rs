@@ -14,12 +14,18 @@ use serde_json::{Map, Value};
 pub(crate) const RELEASE: &str = "ferrolb";
 
 /// Overlays of `config/`, each with the values by which the chart makes the same.
-pub(crate) const OVERLAYS: [(&str, &str); 5] = [
+pub(crate) const OVERLAYS: [(&str, &str); 6] = [
     ("config/default", ""),
     ("config/replicas", "controller.replicas=2"),
     (
         "config/prometheus",
-        "prometheus.podMonitor.enabled=true,prometheus.serviceAccount=prometheus-k8s,prometheus.namespace=monitoring",
+        "prometheus.podMonitor.enabled=true,prometheus.serviceAccount=prometheus-k8s,prometheus.namespace=monitoring,\
+         prometheus.prometheusRule.enabled=true,prometheus.grafanaDashboard.enabled=true",
+    ),
+    (
+        "config/metrics-https",
+        "prometheus.serviceMonitor.enabled=true,prometheus.serviceAccount=prometheus-k8s,prometheus.namespace=monitoring,\
+         prometheus.prometheusRule.enabled=true,prometheus.grafanaDashboard.enabled=true,prometheus.https.enabled=true",
     ),
     ("config/network-policies", "networkpolicies.enabled=true"),
     ("config/metallb-names", "metallbNames=true"),

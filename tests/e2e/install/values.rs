@@ -17,7 +17,7 @@ const MONITOR: &str = "prometheus.podMonitor.enabled=true,prometheus.rbacPrometh
 const SERVICES: &str = "prometheus.serviceMonitor.enabled=true,prometheus.rbacPrometheus=false";
 
 /// Without those of the two programs, which are alike.
-const CASES: [Case; 59] = [
+const CASES: [Case; 70] = [
     ("fullnameOverride", "\"lb\"", "Deployment/lb-controller", "/spec/replicas", "1", ""),
     ("metallbNames", "true", "DaemonSet/speaker", "/spec/selector/matchLabels/component", "\"speaker\"", ""),
     ("imagePullSecrets", "[{\"name\":\"mine\"}]", SPEAKER, "POD/imagePullSecrets/0/name", "\"mine\"", ""),
@@ -57,9 +57,9 @@ const CASES: [Case; 59] = [
     (
         "prometheus.podMonitor.enabled",
         "true",
-        SPEAKER,
-        "CONTAINER/livenessProbe/httpGet/host",
-        "null",
+        "PodMonitor/ferrolb-speaker",
+        "POD_ENDPOINT/port",
+        "\"admin\"",
         NO_RBAC,
     ),
     (
@@ -183,6 +183,80 @@ const CASES: [Case; 59] = [
         SERVICES,
     ),
     (
+        "prometheus.prometheusRule.enabled",
+        "true",
+        "PrometheusRule/ferrolb",
+        "/spec/groups/0/name",
+        "\"ferrolb\"",
+        "",
+    ),
+    (
+        "prometheus.prometheusRule.additionalLabels",
+        "{\"a\":\"b\"}",
+        "PrometheusRule/ferrolb",
+        "/metadata/labels/a",
+        "\"b\"",
+        RULE,
+    ),
+    (
+        "prometheus.prometheusRule.annotations",
+        "{\"a\":\"b\"}",
+        "PrometheusRule/ferrolb",
+        "/metadata/annotations/a",
+        "\"b\"",
+        RULE,
+    ),
+    (
+        "prometheus.grafanaDashboard.enabled",
+        "true",
+        "ConfigMap/ferrolb-dashboard",
+        "/metadata/labels/grafana_dashboard",
+        "\"1\"",
+        "",
+    ),
+    (
+        "prometheus.grafanaDashboard.labels.grafana_dashboard",
+        "\"yes\"",
+        "ConfigMap/ferrolb-dashboard",
+        "/metadata/labels/grafana_dashboard",
+        "\"yes\"",
+        DASHBOARD,
+    ),
+    (
+        "prometheus.grafanaDashboard.annotations",
+        "{\"a\":\"b\"}",
+        "ConfigMap/ferrolb-dashboard",
+        "/metadata/annotations/a",
+        "\"b\"",
+        DASHBOARD,
+    ),
+    ("prometheus.https.enabled", "true", SPEAKER, "ENV/FERROLB_METRICS_HTTPS/value", "\"true\"", ""),
+    (
+        "prometheus.https.tlsConfig.insecureSkipVerify",
+        "false",
+        "ServiceMonitor/ferrolb-speaker",
+        "/spec/endpoints/0/tlsConfig/insecureSkipVerify",
+        "false",
+        "prometheus.serviceMonitor.enabled=true,prometheus.rbacPrometheus=false,prometheus.https.enabled=true,prometheus.speakerMetricsTLSSecret=mine",
+    ),
+    (
+        "prometheus.controllerMetricsTLSSecret",
+        "\"mine\"",
+        CONTROLLER,
+        "POD/volumes/0/secret/secretName",
+        "\"mine\"",
+        "prometheus.https.enabled=true",
+    ),
+    (
+        "prometheus.speakerMetricsTLSSecret",
+        "\"mine\"",
+        SPEAKER,
+        "CONTAINER/volumeMounts/1/mountPath",
+        "\"/etc/ferrolb/metrics\"",
+        "prometheus.https.enabled=true",
+    ),
+    ("speaker.metricsOnNode", "false", SPEAKER, "ENV/FERROLB_METRICS_ADDRESS", "null", ""),
+    (
         "networkpolicies.enabled",
         "true",
         "NetworkPolicy/ferrolb-controller",
@@ -291,6 +365,8 @@ const CASES: [Case; 59] = [
 
 const RBAC: &str = r#"json:prometheus={"podMonitor":{"enabled":true},"serviceAccount":"prometheus-k8s","namespace":"monitoring"}"#;
 const NO_RBAC: &str = "prometheus.rbacPrometheus=false";
+const RULE: &str = "prometheus.prometheusRule.enabled=true";
+const DASHBOARD: &str = "prometheus.grafanaDashboard.enabled=true";
 
 /// Those of both programs, below `controller` and `speaker`. `ACCOUNT` is the ServiceAccount, `SELF` the Deployment or DaemonSet.
 const OF_EACH: [(&str, &str, &str, &str, &str); 27] = [
@@ -488,7 +564,15 @@ fn what_cannot_work_is_refused_in_words() {
         ("json:controller.webhookMode=\"disabled\"", "unless admission.enabled is false"),
         ("json:crds.validationFailurePolicy=\"Ignore\"", "set admission.enabled to false"),
         ("json:prometheus.metricsPort=7472", "controller.adminPort and speaker.adminPort"),
-        ("json:prometheus.prometheusRule={\"enabled\":true}", "the chart has no alerts yet"),
+        (
+            "prometheus.https.enabled=true,prometheus.podMonitor.enabled=true,prometheus.rbacPrometheus=false",
+            "a PodMonitor cannot show the token of Prometheus",
+        ),
+        (
+            "prometheus.speakerMetricsTLSSecret=mine",
+            "are certificates for HTTPS: set prometheus.https.enabled",
+        ),
+        ("speaker.metricsOnNode=false,prometheus.scrapeAnnotations=true", "so no Prometheus can read"),
         ("json:nameOverride=\"x\"", "objects are named by fullnameOverride alone"),
         ("json:configInline={\"peers\":[]}", "pools are objects of their own"),
         (

@@ -1,4 +1,4 @@
-//! The definitions of the Prometheus operator's monitors, out of its Go module: what ours are held against.
+//! The definitions of the Prometheus operator's monitors and rules, out of its Go module: what ours are held against.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ const MODULE: &str = "programs/prometheus-operator";
 /// The Go module.
 const OPERATOR: &str = "github.com/prometheus-operator/prometheus-operator";
 
-/// The files with the definitions of PodMonitor and ServiceMonitor.
+/// The files with the definitions of PodMonitor, ServiceMonitor and PrometheusRule.
 ///
 /// # Errors
 /// When go cannot fetch the module.
@@ -23,5 +23,5 @@ pub fn definitions() -> Result<Vec<PathBuf>, LabError> {
         serde_json::from_str(&said).map_err(|error| LabError::program("go mod download", error))?;
     let folder = Path::new(told["Dir"].as_str().unwrap_or_default()).join("example/prometheus-operator-crd");
     let of = |kind: &str| folder.join(format!("monitoring.coreos.com_{kind}.yaml"));
-    Ok(["podmonitors", "servicemonitors"].map(of).to_vec())
+    Ok(["podmonitors", "servicemonitors", "prometheusrules"].map(of).to_vec())
 }
