@@ -5,7 +5,7 @@
 RUST := 1.95
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check unit e2e deny setup image reproducible dist crds chart reference figures bench performance bench-core bench-allocation bench-layer2 bench-peers bench-failover bench-install soak hot toolchain
+.PHONY: help demo test test-full check unit e2e deny setup image reproducible dist crds chart metrics reference figures bench performance bench-core bench-allocation bench-layer2 bench-peers bench-failover bench-install soak hot toolchain
 
 help:
 	@echo 'make demo       a Kubernetes cluster on this machine, FerroLB in it, and a Service that answers'
@@ -18,6 +18,7 @@ help:
 	@echo 'make dist       what is released, for this machine: programs, SBOM, image, manifests, chart: target/dist'
 	@echo 'make crds       crds/*.yaml anew from the Rust types, and what the chart has copies of'
 	@echo 'make reference  docs/reference.md anew from the Rust types'
+	@echo 'make metrics    the table in docs/metrics.md anew from the code'
 	@echo 'make figures    latency, memory and sizes, measured in the cluster'
 	@echo 'make soak       two controllers, and clusters of speakers, in simulations with faults, for millions of'
 	@echo '                steps (SEEDS=20000); and all that two things that happen can lead to (ACTS=2)'
@@ -60,6 +61,7 @@ check:
 unit:
 	cargo test --workspace --exclude ferrolb-tests --locked --quiet
 	cargo test --package ferrolb-tests --lib --bins --locked --quiet
+	cargo test --package ferrolb-tests --test metrics --locked --quiet -- documents::
 
 e2e:
 	@tests/e2e/run
@@ -87,11 +89,15 @@ crds: toolchain
 
 # A chart has nothing but what lies in its own folder; a test holds the copies to their originals.
 chart:
-	@mkdir -p charts/ferrolb/files/crds charts/ferrolb/files/rbac charts/ferrolb/files/admission
-	@rm -f charts/ferrolb/files/*/*.yaml
+	@mkdir -p charts/ferrolb/files/crds charts/ferrolb/files/rbac charts/ferrolb/files/admission charts/ferrolb/files/prometheus
+	@rm -f charts/ferrolb/files/*/*.yaml charts/ferrolb/files/*/*.json
 	@cp crds/*.yaml charts/ferrolb/files/crds/
 	@cp config/rbac/controller.yaml config/rbac/speaker.yaml charts/ferrolb/files/rbac/
 	@cp config/admission/elsewhere.yaml config/admission/overlap.yaml config/admission/services.yaml charts/ferrolb/files/admission/
+	@cp config/components/prometheus/rules.yaml config/components/prometheus/dashboard.json charts/ferrolb/files/prometheus/
+
+metrics: toolchain
+	FERROLB_WRITE_DOCS=1 cargo test --package ferrolb-tests --test metrics --locked --quiet -- documents::the_table
 
 reference: toolchain
 	cargo run --quiet --locked -p ferrolb-crds --bin gen-reference

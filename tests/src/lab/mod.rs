@@ -16,7 +16,8 @@
 //! it), [`programs`] (building Kubernetes), [`pki`] and [`kubeconfig`](pki), [`network`], [`cgroup`],
 //! [`control_plane`], [`node`] and [`node_init`], [`up`] and [`down`]. Beside them [`fault`], what can be done to a lab
 //! that is up, [`weather`], faults in front of the API server, [`metallb`], to compare with, [`helm`] and
-//! [`prometheus_operator`], to try the chart with, and [`samples`], the programs of `config/samples`.
+//! [`prometheus_operator`], to try the chart with, [`prometheus`], to read metrics with, and [`samples`], the programs of
+//! `config/samples`.
 
 pub mod cgroup;
 pub mod control_plane;
@@ -35,6 +36,7 @@ pub mod preflight;
 pub mod process;
 pub mod programs;
 pub mod progress;
+pub mod prometheus;
 pub mod prometheus_operator;
 pub mod samples;
 pub mod up;
