@@ -113,7 +113,8 @@ fn pod(object: core_v1::Pod, workload: &Workload) -> Option<Pod> {
     let condition = |kind: &str| conditions.iter().find(|condition| condition.type_ == kind);
     let ready = condition("Ready").is_some_and(|condition| condition.status == "True");
     let container = status.container_statuses.unwrap_or_default().into_iter().next();
-    let running = container.as_ref().is_some_and(|it| it.state.as_ref().is_some_and(|state| state.running.is_some()));
+    let running =
+        container.as_ref().is_some_and(|it| it.state.as_ref().is_some_and(|state| state.running.is_some()));
     let waiting = container.as_ref().and_then(|it| it.state.as_ref()?.waiting.clone());
     let waiting =
         waiting.map(|it| [it.reason, it.message].into_iter().flatten().collect::<Vec<_>>().join(": "));

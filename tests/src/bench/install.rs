@@ -64,12 +64,12 @@ pub async fn install(name: &str, trials: usize, lab_program: &Path) -> Result<Re
     tell("its own end", |times| times.returned);
     tell("EXTERNAL-IP", |times| times.address);
     tell("an answer from outside", |times| times.answer);
-    let sorts: [(&str, fn(&Times) -> Duration); 2] =
-        [("install-address", |times| times.address), ("install-answer", |times| times.answer)];
-    for (figure, of) in sorts {
+    let mut sample = |figure: &str, of: fn(&Times) -> Duration| {
         let values: Vec<f64> = times.iter().map(|times| milliseconds(of(times))).collect();
         report.sample(figure, Who::Ferrolb, "ms", values);
-    }
+    };
+    sample("install-address", |times| times.address);
+    sample("install-answer", |times| times.answer);
     Ok(report)
 }
 

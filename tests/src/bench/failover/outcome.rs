@@ -143,16 +143,13 @@ pub(super) fn tell(report: &mut Report, who: Who, step: &str, outcomes: &[Outcom
 
 /// The same, trial by trial.
 fn sample(report: &mut Report, who: Who, step: &str, outcomes: &[Outcome]) {
-    let lost = |one: &Outcome| (one.reset + one.stalled) as f64;
-    let kinds: [(&str, &'static str, &dyn Fn(&Outcome) -> f64); 4] = [
-        ("arp", "ms", &|one| milliseconds(one.answers)),
-        ("connections", "ms", &|one| milliseconds(one.connections)),
-        ("lost", "", &lost),
-        ("double", "ms", &|one| milliseconds(one.double)),
-    ];
-    for (kind, unit, of) in kinds {
+    let mut sample = |kind: &str, unit: &'static str, of: &dyn Fn(&Outcome) -> f64| {
         report.sample(figure(step, kind), who, unit, outcomes.iter().map(of));
-    }
+    };
+    sample("arp", "ms", &|one| milliseconds(one.answers));
+    sample("connections", "ms", &|one| milliseconds(one.connections));
+    sample("lost", "", &|one| (one.reset + one.stalled) as f64);
+    sample("double", "ms", &|one| milliseconds(one.double));
 }
 
 #[cfg(test)]

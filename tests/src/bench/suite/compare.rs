@@ -148,12 +148,15 @@ mod tests {
         let now = line(Better::Less, 20.0, &[20.0]);
         let mut before = line(Better::Less, 10.0, &[10.0]);
         before.machine.cores = 64;
-        let comparison = compare(&[now.clone()], &[before]);
+        let comparison = compare(std::slice::from_ref(&now), &[before]);
         assert_eq!((comparison.compared, comparison.worse.len()), (0, 0));
         assert!(comparison.note.is_some());
         let other = Line { title: "create of 200".into(), ..line(Better::Less, 10.0, &[10.0]) };
-        assert_eq!(compare(&[now.clone()], &[other]), Comparison::default());
+        assert_eq!(compare(std::slice::from_ref(&now), &[other]), Comparison::default());
         let of_floor = Line { of: Who::Floor, ..now };
-        assert_eq!(compare(&[of_floor.clone()], &[of_floor]), Comparison::default());
+        assert_eq!(
+            compare(std::slice::from_ref(&of_floor), std::slice::from_ref(&of_floor)),
+            Comparison::default()
+        );
     }
 }

@@ -6,19 +6,19 @@ use crate::bench::report::Who;
 use super::methods::{At, Better, Bound, Chapter, Method, Target};
 
 fn p50(most: f64) -> Target {
-    Target { at: At::P50, bound: Bound::AtMost(most) }
+    Target { at: At::P50, bound: Bound::Most(most) }
 }
 
 fn p99(most: f64) -> Target {
-    Target { at: At::P99, bound: Bound::AtMost(most) }
+    Target { at: At::P99, bound: Bound::Most(most) }
 }
 
 fn max(most: f64) -> Target {
-    Target { at: At::Max, bound: Bound::AtMost(most) }
+    Target { at: At::Max, bound: Bound::Most(most) }
 }
 
 fn times(who: Who, most: f64) -> Target {
-    Target { at: At::P50, bound: Bound::AtMostTimes(who, most) }
+    Target { at: At::P50, bound: Bound::MostTimes(who, most) }
 }
 
 /// All figures, in the order in which they are told.
@@ -139,7 +139,7 @@ fn layer2() -> Vec<Figure> {
     const LATENCY: &str = "1,000 questions a second from the same generator, for a second. The time is from the call that sends a question until the generator's kernel has the answer, so the way through the switch is in it twice.";
     const FLOOD: &str = "160,000 frames a second that concern nobody, for two seconds, while our address is asked for 1,000 times a second. The speaker's processor time is what the kernel says of its process.";
     const FIRST: &str = "A client writes the addresses of Services one after the other, as a controller would, with conflict detection off. The time is from the event of a watch beside the speaker's until the first gratuitous ARP is seen on another host's link.";
-    let kernel = Target { at: At::P50, bound: Bound::AtLeastTimes(Who::Floor, 0.7) };
+    let kernel = Target { at: At::P50, bound: Bound::LeastTimes(Who::Floor, 0.7) };
     vec![
         less("first-frame", "status → first gratuitous frame, few Services", &[p99(5.0)], FIRST),
         less("first-frame-all", "status → first gratuitous frame, beside {all} Services", &[p99(5.0)], FIRST),

@@ -93,11 +93,11 @@ pub(super) enum At {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Bound {
     /// At most that.
-    AtMost(f64),
+    Most(f64),
     /// At most that many times what another's is; always of the middle of both.
-    AtMostTimes(Who, f64),
+    MostTimes(Who, f64),
     /// At least that many times what another's is; always of the middle of both.
-    AtLeastTimes(Who, f64),
+    LeastTimes(Who, f64),
 }
 
 /// What a figure is to be.
@@ -119,9 +119,9 @@ impl Target {
         };
         let space = if unit.is_empty() { "" } else { " " };
         match self.bound {
-            Bound::AtMost(most) => format!("{at} ≤ {most}{space}{unit}"),
-            Bound::AtMostTimes(who, most) => format!("{at} ≤ {most} × {}", who.name()),
-            Bound::AtLeastTimes(who, least) => format!("{at} ≥ {least} × {}", who.name()),
+            Bound::Most(most) => format!("{at} ≤ {most}{space}{unit}"),
+            Bound::MostTimes(who, most) => format!("{at} ≤ {most} × {}", who.name()),
+            Bound::LeastTimes(who, least) => format!("{at} ≥ {least} × {}", who.name()),
         }
     }
 }
@@ -158,10 +158,10 @@ mod tests {
     #[test]
     fn goals_are_said_in_words() {
         let words = |at, bound, unit| Target { at, bound }.words(unit);
-        assert_eq!(words(At::P99, Bound::AtMost(5.0), "ms"), "p99 ≤ 5 ms");
-        assert_eq!(words(At::P50, Bound::AtMostTimes(Who::Floor, 1.3), "ms"), "p50 ≤ 1.3 × floor");
-        assert_eq!(words(At::P50, Bound::AtLeastTimes(Who::Floor, 0.7), "/s"), "p50 ≥ 0.7 × floor");
-        assert_eq!(words(At::Max, Bound::AtMost(0.0), ""), "max ≤ 0");
+        assert_eq!(words(At::P99, Bound::Most(5.0), "ms"), "p99 ≤ 5 ms");
+        assert_eq!(words(At::P50, Bound::MostTimes(Who::Floor, 1.3), "ms"), "p50 ≤ 1.3 × floor");
+        assert_eq!(words(At::P50, Bound::LeastTimes(Who::Floor, 0.7), "/s"), "p50 ≥ 0.7 × floor");
+        assert_eq!(words(At::Max, Bound::Most(0.0), ""), "max ≤ 0");
     }
 
     #[test]

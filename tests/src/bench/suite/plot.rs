@@ -213,7 +213,7 @@ impl Svg {
         // Of different forms, for whoever does not tell the colours apart.
         match bar.of {
             Who::Ferrolb => {
-                self.add(format_args!(r#"<circle cx="{p50:.1}" cy="{y:.1}" r="4.5" class="{class}"/>"#))
+                self.add(format_args!(r#"<circle cx="{p50:.1}" cy="{y:.1}" r="4.5" class="{class}"/>"#));
             }
             Who::Floor => {
                 let x = p50 - 1.5;

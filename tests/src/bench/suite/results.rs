@@ -108,14 +108,14 @@ impl Collected {
     /// Whether a goal is met; `None` where that to which it is relative was not measured.
     fn judge(&self, series: &Series, summary: &Summary, target: Target) -> Option<Judged> {
         let value = match target.bound {
-            Bound::AtMost(_) => summary.at(target.at),
-            Bound::AtMostTimes(who, _) | Bound::AtLeastTimes(who, _) => {
+            Bound::Most(_) => summary.at(target.at),
+            Bound::MostTimes(who, _) | Bound::LeastTimes(who, _) => {
                 ratio(&series.rounds, &self.series(&series.figure, who)?.rounds)?
             }
         };
         let met = match target.bound {
-            Bound::AtMost(most) | Bound::AtMostTimes(_, most) => value <= most,
-            Bound::AtLeastTimes(_, least) => value >= least,
+            Bound::Most(most) | Bound::MostTimes(_, most) => value <= most,
+            Bound::LeastTimes(_, least) => value >= least,
         };
         Some(Judged { goal: target.words(&series.unit), value: round_to(value), met })
     }
@@ -285,9 +285,9 @@ mod tests {
             collected.add(round, &[sample(Who::Ferrolb, &[ours]), sample(Who::Floor, &[floor])]);
         }
         let goals = vec![
-            Target { at: At::P50, bound: Bound::AtMostTimes(Who::Floor, 1.3) },
-            Target { at: At::Max, bound: Bound::AtMost(50.0) },
-            Target { at: At::P50, bound: Bound::AtMostTimes(Who::Metallb, 0.25) },
+            Target { at: At::P50, bound: Bound::MostTimes(Who::Floor, 1.3) },
+            Target { at: At::Max, bound: Bound::Most(50.0) },
+            Target { at: At::P50, bound: Bound::MostTimes(Who::Metallb, 0.25) },
         ];
         let lines = lines(&collected, goals);
         let judged: Vec<(f64, bool)> = lines[0].goals.iter().map(|one| (one.value, one.met)).collect();
@@ -299,7 +299,7 @@ mod tests {
     fn lines_are_the_same_after_writing_and_reading() {
         let mut collected = Collected::default();
         collected.add(2, &[sample(Who::Ferrolb, &[1.0 / 3.0, 12_345.678])]);
-        let written = lines(&collected, vec![Target { at: At::P99, bound: Bound::AtMost(5.0) }]);
+        let written = lines(&collected, vec![Target { at: At::P99, bound: Bound::Most(5.0) }]);
         let text = to_json_lines(&written).unwrap();
         assert_eq!(text.lines().count(), 1);
         assert_eq!(from_json_lines(&text).unwrap(), written);
