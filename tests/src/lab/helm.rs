@@ -26,8 +26,13 @@ pub fn program(progress: &Progress) -> Result<PathBuf, LabError> {
     let folder = programs::target().join("lab/helm");
     let version = "helm.sh/helm/v4/internal/version.version";
     let flags = format!("-s -w -X {version}={VERSION}");
-    let built =
-        programs::go_programs(MODULE, &folder, &[("helm", "helm.sh/helm/v4/cmd/helm")], &flags, progress)?;
+    let built = programs::go_programs(
+        MODULE,
+        &folder,
+        &[("helm", "helm.sh/helm/v4/cmd/helm")],
+        &["-ldflags", &flags],
+        progress,
+    )?;
     Ok(built.join("helm"))
 }
 

@@ -68,7 +68,13 @@ pub async fn install_chart(
 /// # Errors
 /// When a build fails.
 pub fn built(progress: &Progress) -> Result<PathBuf, LabError> {
-    programs::go_programs(MODULE, &programs::target().join("lab/metallb"), &PROGRAMS, "-s -w", progress)
+    programs::go_programs(
+        MODULE,
+        &programs::target().join("lab/metallb"),
+        &PROGRAMS,
+        &programs::SMALL,
+        progress,
+    )
 }
 
 /// The flags with which its controller runs outside of a pod. Without its webhook, which the API server could not reach

@@ -94,12 +94,12 @@ fn build(progress: &Progress) -> Result<PathBuf, LabError> {
     let usual = target().join("lab/programs");
     let (default, default_module) = KUBERNETES[0];
     if kubernetes == default {
-        return go_programs(default_module, &usual, &PROGRAMS, &flags(default), progress);
+        return go_programs(default_module, &usual, &PROGRAMS, &["-ldflags", &flags(default)], progress);
     }
     let folder = target().join(format!("lab/programs-1.{}", minor(kubernetes)));
     let (etcd, others) = PROGRAMS.split_last().unwrap_or((&PROGRAMS[0], &[]));
-    go_programs(module, &folder, others, &flags(kubernetes), progress)?;
-    go_programs(default_module, &usual, &[*etcd], &flags(default), progress)?;
+    go_programs(module, &folder, others, &["-ldflags", &flags(kubernetes)], progress)?;
+    go_programs(default_module, &usual, &[*etcd], &["-ldflags", &flags(default)], progress)?;
     let copy = folder.join(etcd.0);
     // Not written over: a lab that is up may run it.
     if copy.exists() {
@@ -129,13 +129,16 @@ fn pinned(asked: &str) -> Result<(&'static str, &'static str), LabError> {
     })
 }
 
-/// Builds those of `programs` into `folder` that are not built yet, from the Go module in this folder of `tests`. A stamp
-/// of the pinned modules and the flags tells what is current.
+/// Arguments of `go build` for a program without what a debugger reads.
+pub(super) const SMALL: [&str; 2] = ["-ldflags", "-s -w"];
+
+/// Builds those of `programs` into `folder` that are not built yet, from the Go module in this folder of `tests`, with these
+/// arguments of `go build`. A stamp of the pinned modules and the arguments tells what is current.
 pub(super) fn go_programs(
     module: &str,
     folder: &Path,
     programs: &[(&str, &str)],
-    flags: &str,
+    arguments: &[&str],
     progress: &Progress,
 ) -> Result<PathBuf, LabError> {
     let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join(module);
@@ -145,7 +148,7 @@ pub(super) fn go_programs(
         let path = modules.join(file);
         hash.update(std::fs::read(&path).map_err(LabError::at(&path))?);
     }
-    hash.update(flags);
+    hash.update(arguments.join(" "));
     let stamp: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
 
     for (index, (name, package)) in programs.iter().enumerate() {
@@ -156,7 +159,7 @@ pub(super) fn go_programs(
         let what = format!("building {name} ({}/{})", index + 1, programs.len());
         let mut go = Command::new("go");
         go.current_dir(&modules).env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly -buildvcs=false");
-        go.args(["build", "-trimpath", "-ldflags", flags, "-o"]).arg(folder.join(name)).arg(package);
+        go.args(["build", "-trimpath"]).args(arguments).arg("-o").arg(folder.join(name)).arg(package);
         watched(&what, &mut go, progress)?;
         std::fs::write(&mark, &stamp).map_err(LabError::at(&mark))?;
     }

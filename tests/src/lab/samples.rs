@@ -54,7 +54,7 @@ fn pack(program: &Program, progress: &Progress) -> Result<PathBuf, LabError> {
     let Program { image, name, package, place } = *program;
     let folder = programs::target().join("lab/samples");
     let module = format!("programs/{name}");
-    let built = programs::go_programs(&module, &folder, &[(name, package)], "-s -w", progress)?;
+    let built = programs::go_programs(&module, &folder, &[(name, package)], &programs::SMALL, progress)?;
     // Like the public ones, as root unless the manifest says otherwise.
     let packed = Image::new(image).file(&built.join(name), place).entrypoint(place).user("0");
     let file = folder.join(format!("{name}.tar"));
