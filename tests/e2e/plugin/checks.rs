@@ -270,6 +270,8 @@ fn programs_and_what_they_need() {
         let taken = "{apiVersion: v1, kind: Pod, metadata: {name: taken, namespace: doctor-programs}, spec: {hostNetwork: true, \
             nodeName: node2, terminationGracePeriodSeconds: 0, containers: [{name: a, image: \"ferrolb:dev\", command: [/kubectl-ferrolb], \
             ports: [{containerPort: 17482, hostPort: 17482, protocol: UDP}]}]}}\n";
+        let privileged = "pod-security.kubernetes.io/enforce=privileged";
+        hand.kubectl(&["label", "namespace", "doctor-programs", privileged, "--overwrite"])?;
         hand.with(taken, "ports", "failed", "pod doctor-programs/taken has port 17482 on node node2").await
     });
 }
@@ -305,7 +307,7 @@ fn nodes_and_who_hears_whom() {
         outcome?;
         hand.is_fine("mesh").await?;
 
-        let proxies = fault::running(&scene.lab, "node3", "kube-proxy")?;
+        let proxies = fault::running(&scene.lab, "node3", "/run/programs/kube-proxy")?;
         fault::signal(&proxies, Signal::SIGSTOP)?;
         let outcome = hand.fails("service-proxy", "node3").await;
         fault::signal(&proxies, Signal::SIGCONT)?;
