@@ -141,15 +141,7 @@ impl Metrics {
     /// It was answered, or was not sent after all.
     pub(crate) fn written(&self, outcome: &Outcome) {
         self.under_way.dec();
-        let outcome = match outcome {
-            Outcome::Done(_) => "done",
-            Outcome::Superseded => "superseded",
-            Outcome::Gone => "gone",
-            Outcome::Refused(_) => "refused",
-            Outcome::Unknown(_) => "unknown",
-            Outcome::NotSent => "not_sent",
-        };
-        self.updates.get_or_create(&Became { outcome }).inc();
+        self.updates.get_or_create(&Became { outcome: outcome.name() }).inc();
     }
 
     /// So much was told at once.

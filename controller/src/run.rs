@@ -7,12 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ferrolb_crds::view::{Namespace, Node, Service, Trim};
 use ferrolb_crds::{CONFLICT_LABEL, ConfigurationState, IPAddressPool, L2Advertisement};
 use ferrolb_runtime::{
-    ClientError, CommonArgs, Context, Events, How, Seen, Watch, client, now, watch_as, watch_each,
+    ClientError, CommonArgs, Context, Events, How, Seen, TRACES, Watch, client, now, watch_as, watch_each,
 };
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::{Semaphore, mpsc};
+use tracing::field::Empty;
+use tracing::{Instrument, info_span};
 
 use crate::brain::{Brain, Effect, Input, Now, Outcome, Reign, Report, advertised};
 use crate::metrics::Metrics;
@@ -235,13 +237,19 @@ impl Shell {
             Effect::Write(write) => {
                 let (writers, leads_until) = (self.writers.clone(), self.leads_until.clone());
                 let turn = self.metrics.write_begins();
-                tokio::spawn(async move {
-                    let _permit = writers.acquire_owned().await;
+                let span =
+                    info_span!(target: TRACES, "update Service", service = %write.key, outcome = Empty);
+                let wait = info_span!(target: TRACES, parent: &span, "wait for a turn");
+                let of_outcome = span.clone();
+                let written = async move {
+                    let _permit = writers.acquire_owned().instrument(wait).await;
                     turn.came();
                     let leads = nanos(now()) < leads_until.load(Ordering::SeqCst);
                     let outcome = if leads { writer::write(&client, &write).await } else { Outcome::NotSent };
+                    of_outcome.record("outcome", outcome.name());
                     send(Input::Written(write, outcome));
-                });
+                };
+                tokio::spawn(written.instrument(span));
             }
             Effect::WritePool(pool, status) => {
                 tokio::spawn(async move {

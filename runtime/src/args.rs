@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::traces::Collector;
+
 /// Flags of both programs. Each has an environment variable of its own, which the manifests use.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CommonArgs {
@@ -38,6 +40,10 @@ pub struct CommonArgs {
     /// The port of all that is served
     #[arg(long, env = "FERROLB_ADMIN_PORT", default_value_t = 17480)]
     pub admin_port: u16,
+
+    /// An OpenTelemetry collector to which traces are sent by OTLP over HTTP, such as http://10.96.0.7:4318; without it none are made
+    #[arg(long, env = "FERROLB_TRACES_ENDPOINT", value_name = "URL")]
+    pub traces_endpoint: Option<Collector>,
 
     /// What is logged: error, warn, info, debug, trace, or a filter such as info,ferrolb_speaker=debug
     #[arg(long, env = "FERROLB_LOG_LEVEL", default_value = "info")]

@@ -22,6 +22,7 @@ mod measured;
 mod metrics;
 mod readiness;
 mod run;
+mod traces;
 mod watch;
 
 pub use args::{CommonArgs, LogFormat};
@@ -29,6 +30,7 @@ pub use client::{ClientError, client};
 pub use events::{Events, Note};
 pub use readiness::{Readiness, Token};
 pub use run::{Context, run};
+pub use traces::{Collector, TRACES};
 pub use watch::{How, Seen, WATCH_SECONDS, Watch, explain, watch_as, watch_each};
 
 pub use clock::now;

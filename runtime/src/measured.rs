@@ -7,8 +7,11 @@ use axum::http::{Method, Request, Response};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tower::{Layer, Service};
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use crate::metrics::Common;
+use crate::traces::TRACES;
 
 /// Counts what goes through it.
 #[derive(Clone, Debug)]
@@ -56,13 +59,33 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let (verb, began, metrics) = (verb(&request), Instant::now(), self.metrics.clone());
-        let answer = self.inner.call(request);
+        let (method, path) = (request.method().as_str(), request.uri().path());
+        let span = tracing::info_span!(
+            target: TRACES,
+            "request",
+            otel.name = format!("{method} {path}"),
+            otel.kind = "client",
+            otel.status_code = Empty,
+            verb,
+            http.request.method = method,
+            url.path = path,
+            http.response.status_code = Empty,
+        );
+        let answer = span.in_scope(|| self.inner.call(request));
+        let of_answer = span.clone();
         async move {
             let answer = answer.await;
             let code = answer.as_ref().ok().map(|answer| answer.status().as_u16());
             metrics.requested(verb, code, began.elapsed());
+            if let Some(code) = code {
+                of_answer.record("http.response.status_code", code);
+            }
+            if code.is_none_or(|code| code >= 400) {
+                of_answer.record("otel.status_code", "ERROR");
+            }
             answer
         }
+        .instrument(span)
         .boxed()
     }
 }

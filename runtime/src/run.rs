@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::CommonArgs;
 use crate::metrics::Common;
 use crate::readiness::Readiness;
+use crate::traces::Traces;
 use crate::{admin, logging};
 
 /// How long the body may take to end after SIGTERM. With the rest of the program's end it stays within
@@ -87,21 +88,33 @@ where
     F: Future<Output = Result<(), E>>,
     E: std::error::Error,
 {
-    if let Err(error) = logging::init(args) {
-        eprintln!("ferrolb-{name}: --log-level {:?} is no filter: {error}", args.log_level);
-        return ExitCode::from(2);
-    }
     // Fails only if a provider is already there, which is then the one to use.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!(%error, "cannot start the runtime");
+            eprintln!("ferrolb-{name}: cannot start the runtime: {error}");
             return ExitCode::FAILURE;
         }
     };
+    let traces = args.traces_endpoint.as_ref();
+    let traces = traces.map(|collector| Traces::start(collector, name, runtime.handle().clone()));
+    let traces = match traces.transpose() {
+        Ok(traces) => traces,
+        Err(error) => {
+            eprintln!("ferrolb-{name}: cannot send traces: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    if let Err(error) = logging::init(args, traces.as_ref()) {
+        eprintln!("ferrolb-{name}: --log-level {:?} is no filter: {error}", args.log_level);
+        return ExitCode::from(2);
+    }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ferrolb-{name} starts");
     let code = runtime.block_on(supervise(args, body));
+    if let Some(traces) = traces {
+        traces.end();
+    }
     // A request in flight must not hold the end up.
     runtime.shutdown_timeout(Duration::from_millis(50));
     tracing::info!("ferrolb-{name} ends");

@@ -75,6 +75,20 @@ pub enum Outcome {
     NotSent,
 }
 
+impl Outcome {
+    /// What metrics and traces call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Outcome::Done(_) => "done",
+            Outcome::Superseded => "superseded",
+            Outcome::Gone => "gone",
+            Outcome::Refused(_) => "refused",
+            Outcome::Unknown(_) => "unknown",
+            Outcome::NotSent => "not_sent",
+        }
+    }
+}
+
 /// Something to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {

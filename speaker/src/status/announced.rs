@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use ferrolb_core::service::ServiceKey;
 use ferrolb_crds::{NODE_LABEL, ServiceL2Status};
-use ferrolb_runtime::{How, Note, Seen, now, watch_as};
+use ferrolb_runtime::{How, Note, Seen, TRACES, now, watch_as};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::watcher::Config;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use super::board::{Board, Change};
 use super::complaint::Complaint;
@@ -120,10 +121,12 @@ impl Keeper {
     fn look(&mut self, writes: &mut JoinSet<Outcome>, writer: &Writer) {
         while let Some((service, write)) = self.next(now()) {
             let writer = writer.clone();
-            writes.spawn(async move {
+            let span = tracing::info_span!(target: TRACES, "report Service", service = %service);
+            let written = async move {
                 let outcome = writer.write(&service, write).await;
                 (service, outcome)
-            });
+            };
+            writes.spawn(written.instrument(span));
         }
     }
 

@@ -17,7 +17,7 @@ const MONITOR: &str = "prometheus.podMonitor.enabled=true,prometheus.rbacPrometh
 const SERVICES: &str = "prometheus.serviceMonitor.enabled=true,prometheus.rbacPrometheus=false";
 
 /// Without those of the two programs, which are alike.
-const CASES: [Case; 70] = [
+const CASES: [Case; 71] = [
     ("fullnameOverride", "\"lb\"", "Deployment/lb-controller", "/spec/replicas", "1", ""),
     ("metallbNames", "true", "DaemonSet/speaker", "/spec/selector/matchLabels/component", "\"speaker\"", ""),
     ("imagePullSecrets", "[{\"name\":\"mine\"}]", SPEAKER, "POD/imagePullSecrets/0/name", "\"mine\"", ""),
@@ -26,6 +26,14 @@ const CASES: [Case; 70] = [
     ("image.pullPolicy", "\"Always\"", SPEAKER, "CONTAINER/imagePullPolicy", "\"Always\"", ""),
     ("loadBalancerClass", "\"a.example/b\"", SPEAKER, "ENV/FERROLB_LB_CLASS/value", "\"a.example/b\"", ""),
     ("logFormat", "\"text\"", CONTROLLER, "ENV/FERROLB_LOG_FORMAT/value", "\"text\"", ""),
+    (
+        "tracesEndpoint",
+        "\"http://10.96.0.7:4318\"",
+        SPEAKER,
+        "ENV/FERROLB_TRACES_ENDPOINT/value",
+        "\"http://10.96.0.7:4318\"",
+        "",
+    ),
     ("rbac.create", "false", "ClusterRole/ferrolb-speaker", "/rules", "null", ""),
     ("crds.enabled", "false", "CustomResourceDefinition/ipaddresspools.metallb.io", "/spec", "null", ""),
     ("admission.enabled", "false", "ValidatingAdmissionPolicy/ferrolb-services", "/spec", "null", ""),
@@ -572,6 +580,7 @@ fn what_cannot_work_is_refused_in_words() {
             "prometheus.speakerMetricsTLSSecret=mine",
             "are certificates for HTTPS: set prometheus.https.enabled",
         ),
+        ("tracesEndpoint=http://collector:4318", "it needs to be http:// and an address"),
         ("speaker.metricsOnNode=false,prometheus.scrapeAnnotations=true", "so no Prometheus can read"),
         ("json:nameOverride=\"x\"", "objects are named by fullnameOverride alone"),
         ("json:configInline={\"peers\":[]}", "pools are objects of their own"),
