@@ -98,7 +98,8 @@ where
         }
     };
     let traces = args.traces_endpoint.as_ref();
-    let traces = traces.map(|collector| Traces::start(collector, name, runtime.handle().clone()));
+    let traces =
+        traces.map(|collector| Traces::start(collector, format!("ferrolb-{name}"), runtime.handle().clone()));
     let traces = match traces.transpose() {
         Ok(traces) => traces,
         Err(error) => {

@@ -84,7 +84,7 @@ impl Traces {
     /// The standard variables `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER` and `OTEL_BSP_…` count.
     pub(crate) fn start(
         collector: &Collector,
-        name: &'static str,
+        name: String,
         runtime: Handle,
     ) -> Result<Self, ExporterBuildError> {
         let sender = Sender {
@@ -226,7 +226,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn spans_come_to_the_collector_and_nothing_else_does() {
         let (collector, came) = collector().await;
-        let traces = Traces::start(&collector, "ferrolb-test", Handle::current()).unwrap();
+        let traces = Traces::start(&collector, "ferrolb-test".to_owned(), Handle::current()).unwrap();
         let subscriber = tracing_subscriber::registry().with(traces.layer());
         let guard = tracing::subscriber::set_default(subscriber);
         async {
@@ -265,7 +265,7 @@ mod tests {
         let address =
             tokio::net::TcpListener::bind("127.0.0.1:0").await.and_then(|one| one.local_addr()).unwrap();
         let collector = format!("http://{address}").parse().unwrap();
-        let traces = Traces::start(&collector, "ferrolb-test", Handle::current()).unwrap();
+        let traces = Traces::start(&collector, "ferrolb-test".to_owned(), Handle::current()).unwrap();
         let subscriber = tracing_subscriber::registry().with(traces.layer());
         tracing::subscriber::with_default(subscriber, || {
             tracing::info_span!(target: TRACES, "lost").in_scope(|| {});

@@ -13,6 +13,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::json;
 
+use crate::collector::Collector;
 use crate::documents::expressions;
 use crate::server::{Prometheus, Target};
 use crate::support::{block_on, left_out};
@@ -80,6 +81,7 @@ async fn test(lab: &Lab) -> Result<(), LabError> {
     full_pool(&scene, &server).await?;
     drop(server);
     by_https(lab, &scene).await?;
+    traces(lab, &scene, address).await?;
     scene.end().await
 }
 
@@ -201,4 +203,25 @@ async fn by_https(lab: &Lab, scene: &Scene) -> Result<(), LabError> {
         server.says_of_each(targets.len(), words).await?;
     }
     Ok(())
+}
+
+/// A collector is named: both programs send it what they did for a Service.
+async fn traces(lab: &Lab, scene: &Scene, address: IpAddr) -> Result<(), LabError> {
+    let kubectl = |arguments: &[&str]| process::run(lab.kubectl().args(arguments));
+    let collector = Collector::start(lab)?;
+    let variable = format!("FERROLB_TRACES_ENDPOINT=http://{}", collector.address);
+    for workload in ["deployment/ferrolb-controller", "daemonset/ferrolb-speaker"] {
+        kubectl(&["-n", SYSTEM, "set", "env", workload, &variable])?;
+        kubectl(&["-n", SYSTEM, "rollout", "status", workload, TIMEOUT])?;
+    }
+    scene.service("traced").create().await?;
+    let other = scene.address("traced").await?;
+    assert_ne!(other, address);
+    let expected =
+        ["ferrolb-controller", "update Service", "metrics/traced", "ferrolb-speaker", "report Service"];
+    wait("spans of both programs", 60, async || {
+        let lacking: Vec<&str> = expected.into_iter().filter(|text| !collector.has(text)).collect();
+        if lacking.is_empty() { Ok(()) } else { Err(format!("nothing came with {lacking:?}")) }
+    })
+    .await
 }

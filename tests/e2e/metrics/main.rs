@@ -6,5 +6,6 @@ mod support;
 
 mod alerts;
 mod cluster;
+mod collector;
 mod documents;
 mod server;
