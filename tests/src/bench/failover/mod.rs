@@ -11,6 +11,7 @@
 //! kernel's clock at the switch. The prober's own error stands beside them.
 
 mod beside;
+mod calm;
 mod case;
 mod outcome;
 mod quiet;

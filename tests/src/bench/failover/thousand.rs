@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
+use super::calm::calm;
 use super::case::{Case, figure};
 use crate::bench::report::{Report, milliseconds, percentile};
 use crate::chaos::Stage;
@@ -138,6 +139,7 @@ async fn one(stage: &Stage, addresses: &[IpAddr]) -> Result<Spread, LabError> {
     let on_wire =
         |error: std::io::Error| LabError::Program { program: "on the wire".into(), why: error.to_string() };
     let owner = stage.first();
+    calm().await?;
     // What nodes say alone: the questions are many, and nobody doubts them.
     let judge = Judge::watch_hosts(stage.lab(), &stage.lab().config.node_names())?;
     let asker = stage.lab().host(ASKER)?;
