@@ -9,6 +9,7 @@ use ferrolb_tests::plane::project;
 use crate::documents::rule_object;
 
 #[test]
+#[ignore = "builds promtool, which takes minutes: make test-full"]
 fn each_fires_where_it_should_and_none_where_all_is_well() {
     let promtool = prometheus::program(prometheus::PROMTOOL, &Progress::default()).expect("promtool");
     let folder = tempfile::tempdir().expect("a temporary folder");
