@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::Api;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -152,20 +152,55 @@ impl Stage {
         Ok(())
     }
 
-    /// Power comes back to `node`: waits until its kubelet has said so, as what the API shows is of the time before, and its
-    /// service proxy knows the address.
+    /// Power comes back to `node`: waits until its kubelet has said so, as what the API shows is of the time before, the Service's
+    /// pods there are started anew and Ready, and its service proxy knows the address.
+    ///
+    /// A kubelet that comes back may see at once that a pod answers, and tell the API server only when it looks at all
+    /// pods again, a minute and a half later (seen: 108 s). Before that no node may take the address back for
+    /// `externalTrafficPolicy: Local`.
     ///
     /// # Errors
     /// When it does not start.
     pub async fn power_on(&self, node: &str) -> Result<(), LabError> {
-        let before = self.heartbeats().await?;
+        let (before, old) = (self.heartbeats().await?, self.containers(node).await?);
         node::power_on(&self.lab().config, &self.lab().paths, node, &self.lab_program)?;
         wait(&format!("a word of {node}"), PATIENCE, async || {
             let now = self.heartbeats().await.map_err(|error| error.to_string())?;
             if now.get(node) == before.get(node) { Err("its kubelet is silent".to_owned()) } else { Ok(()) }
         })
         .await?;
+        wait(
+            &format!("the pods of {} on {node} to be Ready anew", self.scene.namespace),
+            PATIENCE,
+            async || {
+                let now = self.containers(node).await.map_err(|error| error.to_string())?;
+                let late = now.iter().filter(|(pod, (id, ready))| {
+                    !ready || id.is_none() || old.get(*pod).is_some_and(|(before, _)| before == id)
+                });
+                let late: Vec<&str> = late.map(|(pod, _)| pod.as_str()).collect();
+                if late.is_empty() { Ok(()) } else { Err(format!("not yet: {}", late.join(", "))) }
+            },
+        )
+        .await?;
         self.proxied(node)
+    }
+
+    /// The Service's pods on `node`: the container of each, and whether the pod is Ready.
+    async fn containers(&self, node: &str) -> Result<BTreeMap<String, (Option<String>, bool)>, LabError> {
+        let api: Api<Pod> = Api::namespaced(self.scene.client.clone(), &self.scene.namespace);
+        let list = api.list(&kube::api::ListParams::default().fields(&format!("spec.nodeName={node}"))).await;
+        let list = list.map_err(|error| LabError::program("listing pods", error))?;
+        let said = |pod: Pod| {
+            if pod.metadata.deletion_timestamp.is_some() {
+                return None;
+            }
+            let status = pod.status.unwrap_or_default();
+            let first = status.container_statuses.into_iter().flatten().next();
+            let conditions = status.conditions.unwrap_or_default();
+            let ready = conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
+            Some((pod.metadata.name?, (first.and_then(|one| one.container_id), ready)))
+        };
+        Ok(list.items.into_iter().filter_map(said).collect())
     }
 
     /// When each node's kubelet last wrote the condition Ready.
