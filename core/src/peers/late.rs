@@ -31,15 +31,18 @@ impl Late {
     /// A peer that says hello each `interval` was heard at `at`. Any word of it counts, as for its silence.
     ///
     /// Only a silence in which it was in doubt counts as a delay. Shorter ones are everybody's, and so is a frame that is lost.
+    /// Nor does one count that no patience would have borne: whoever was silent for so long was away, and not late. A node
+    /// whose cable is pulled again and again, or whose power fails, is to be missed as soon as ever.
     ///
     /// Steps, in the order of the lines below:
     /// 1. what was longer ago than [`MEMORY`] is forgotten, a half at a time;
-    /// 2. after a silence in which it could be asked and answer, the delay is what it came later than its interval.
+    /// 2. after a silence in which it could be asked and answer, and that could have been borne, the delay is what it came
+    ///    later than its interval.
     pub(super) fn hear(&mut self, timing: Timing, interval: Duration, at: Duration) {
         self.forget(at);
         let last = self.last.replace(self.last.map_or(at, |last| last.max(at)));
         let Some(gap) = last.and_then(|last| at.checked_sub(last)) else { return };
-        if gap <= timing.doubt(interval) + interval / 4 {
+        if gap <= timing.doubt(interval) + interval / 4 || gap > borne(timing, interval) {
             return;
         }
         if !self.remembers() {
@@ -56,7 +59,7 @@ impl Late {
     /// How much longer than others it may be silent: as long as the second longest delay, as anybody may be late once, and a
     /// frame may be lost once; and no longer than the time in which others are missed.
     pub(super) fn patience(&self, timing: Timing, interval: Duration) -> Duration {
-        longest(self.present.into_iter().chain(self.past))[1].min(interval * timing.misses)
+        longest(self.present.into_iter().chain(self.past))[1].min(most(timing, interval))
     }
 
     fn remembers(&self) -> bool {
@@ -75,11 +78,22 @@ impl Late {
     pub(super) fn outline<H: Hasher>(&self, out: &mut Outline<'_, H>, timing: Timing, interval: Duration) {
         let Late { last, since: _, present, past } = self;
         // No delay counts for more than the most that it can give.
-        let most = interval * timing.misses;
+        let most = most(timing, interval);
         out.put(longest(present.iter().chain(past).map(|delay| (*delay).min(most))));
         out.put(last.is_some());
-        out.since_any(*last, interval + most);
+        // One moment longer than what is borne is as good as any longer time.
+        out.since_any(*last, borne(timing, interval) + Duration::from_nanos(1));
     }
+}
+
+/// The most patience that there is: the time in which others are missed.
+fn most(timing: Timing, interval: Duration) -> Duration {
+    interval * timing.misses
+}
+
+/// The longest silence that anybody's may be, with the most patience.
+fn borne(timing: Timing, interval: Duration) -> Duration {
+    timing.silence(interval) + most(timing, interval)
 }
 
 /// The longest two, the longest first.
@@ -129,7 +143,13 @@ mod tests {
 
     #[test]
     fn it_is_never_more_than_the_time_that_others_get() {
-        assert_eq!(patience(&[5_000, 100, 7_000]), ms(300));
+        assert_eq!(patience(&[600, 100, 610]), ms(300));
+    }
+
+    #[test]
+    fn who_was_away_was_not_late() {
+        assert_eq!(patience(&[2_000, 100, 5_000, 100, 611, 100, 7_000]), ms(0));
+        assert_eq!(patience(&[2_000, 100, 400, 100, 5_000, 100, 350]), ms(250), "what is late still counts");
     }
 
     #[test]

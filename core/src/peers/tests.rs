@@ -230,7 +230,7 @@ fn who_was_late_and_is_forgotten_is_known_to_be_late_when_it_comes_again() {
     speak_at(&mut peers, "a", &[0, 100, 350, 450]);
     wait(&mut peers, ms(1_000));
     assert_eq!(standing(&peers, "a"), None);
-    speak_at(&mut peers, "a", &[1_100, 1_200]);
+    speak_at(&mut peers, "a", &[1_050, 1_150]);
     assert_eq!(peers.get(station("a")).unwrap().patience(K), ms(150), "it was late once more, and by more");
 }
 
