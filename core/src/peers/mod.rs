@@ -38,6 +38,9 @@ pub use ways::{DEAF, TRY, Transport};
 /// The most peers on one link. More are not heard: memory is bounded, whatever holders of the key do.
 pub const MOST_PEERS: usize = 1024;
 
+/// So long a station that is silent is no foreign host.
+pub const REMEMBERED: Duration = Duration::from_secs(60);
+
 /// How a station stands in the election of its link. The first is the best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Standing {
@@ -319,6 +322,13 @@ impl Peers {
     /// all fall silent.
     pub fn ever(&self) -> bool {
         self.ever
+    }
+
+    /// Whether this is the Ethernet address of a peer, or of one that was heard in the last [`REMEMBERED`]. A node that hears again, after
+    /// it was cut off, hears others answer before they say hello.
+    pub fn knows(&self, mac: Mac, now: Duration) -> bool {
+        let lately = |past: &Past| past.mac == mac && now < past.heard + REMEMBERED;
+        self.peers.values().any(|peer| peer.mac == mac) || self.past.values().any(lately)
     }
 
     /// Whether peers speak here of whom none has heard us for k intervals: our frames do not get through.

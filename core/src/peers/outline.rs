@@ -10,7 +10,7 @@ use super::{ASKS, Peer, Peers, Timing};
 
 impl Peers {
     /// Left out: numbers of messages, which only tell replays and late ones from others; and the times of two clocks, which
-    /// only tell whether ours stood still. `paused` is since when this speaker has been waiting for its peers, if it does.
+    /// only tell whether ours stood still; and what is known of who is gone for telling foreign hosts apart. `paused` is since when this speaker has been waiting for its peers, if it does.
     pub(crate) fn outline<H: Hasher>(&self, out: &mut Outline<'_, H>, paused: Option<Duration>) {
         let Peers {
             me,
@@ -37,7 +37,7 @@ impl Peers {
             out.put(station);
             peer.outline(out, *timing, *limit, paused);
         }
-        for (station, Past { epoch, sequence: _, retired, late }) in past {
+        for (station, Past { epoch, sequence: _, retired, late, mac: _, heard: _ }) in past {
             out.put((station, retired.len()));
             late.outline(out, *timing, timing.interval);
             out.epoch(*epoch);

@@ -86,6 +86,10 @@ pub(super) struct Past {
     pub(super) retired: VecDeque<u64>,
     /// A node that is so busy that it was taken for gone will be late again.
     pub(super) late: Late,
+    /// It may be heard to answer before it is heard to say hello.
+    pub(super) mac: Mac,
+    /// When it was heard last.
+    pub(super) heard: Duration,
 }
 
 /// The parts of a whole list of claims that have come so far.
@@ -143,7 +147,8 @@ impl Peer {
 
     /// What is to stay of it.
     pub(super) fn past(self) -> Past {
-        Past { epoch: self.epoch, sequence: self.sequence, retired: self.retired, late: self.late }
+        let Peer { epoch, sequence, retired, late, mac, heard, .. } = self;
+        Past { epoch, sequence, retired, late, mac, heard }
     }
 
     /// It was here before.

@@ -103,7 +103,10 @@ impl Speaker {
                 Act::StandIn { address, mac } => {
                     self.announcer.desire(link, address, Some(Speak::For(mac)), now);
                 }
-                Act::Again(address) => self.announcer.announce(link, address, now),
+                Act::Again(address) => {
+                    self.rivals.remove(&(link, address));
+                    self.announcer.announce(link, address, now);
+                }
                 Act::Stop(address) => self.stop(link, address, now),
                 Act::StandBy(address) => self.announcer.stand_by(link, address, true),
                 Act::StandDown(address) => self.announcer.stand_by(link, address, false),

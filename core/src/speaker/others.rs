@@ -92,7 +92,7 @@ impl Speaker {
         let whose = |mac: Mac| {
             if links.values().any(|segment| segment.link.mac == mac) {
                 Station::Ours
-            } else if links.values().any(|segment| segment.peers.iter().any(|(_, peer)| peer.mac == mac)) {
+            } else if links.values().any(|segment| segment.peers.knows(mac, now)) {
                 Station::Speaker
             } else {
                 Station::Foreign
@@ -104,14 +104,18 @@ impl Speaker {
         }
     }
 
-    /// Those who announced what is ours and have not claimed it are answered.
+    /// Those who announced what is ours and do not claim it are answered. One that does, and counts, will give way, or be right;
+    /// or it will count no more, as a node that hears nobody and took itself for the last one left. Nobody would tell the
+    /// clients then, so it is looked at until that is known.
     fn answer_rivals(&mut self, now: Duration) {
         let due = self.rivals.iter().filter(|(_, (_, at))| *at <= now);
         for ((link, address), mac) in due.map(|(key, (mac, _))| (*key, *mac)).collect::<Vec<_>>() {
-            self.rivals.remove(&(link, address));
-            if self.links.get(&link).is_some_and(|segment| !segment.own.is_claimed_by(address, mac)) {
-                self.conflicts.answer_rival(link, address, now);
+            if self.links.get(&link).is_some_and(|segment| segment.own.is_claimed_by(address, mac)) {
+                self.rivals.insert((link, address), (mac, now + self.config.timing.interval / 2));
+                continue;
             }
+            self.rivals.remove(&(link, address));
+            self.conflicts.answer_rival(link, address, now);
         }
     }
 

@@ -300,6 +300,92 @@ fn a_claim_for_what_is_ours_that_waited_has_the_api_asked_once() {
     assert!(!asks(4, 535, 562), "it is asked already");
 }
 
+/// Ours and theirs, by the API.
+fn two() -> Arc<Roster> {
+    let node = |name: &str| Node { name: name.to_owned(), ready: true, ..Node::default() };
+    Arc::new(Roster::default().follow(&[node("ours"), node("theirs")]))
+}
+
+/// One that has the address, and has heard another one until then, each interval.
+fn owner_beside_another(until: u64) -> Speaker {
+    let mut speaker = with_network(Transports::Ethernet);
+    speaker.conflicts = Conflicts::new(true, 1);
+    let two = two();
+    let contest = Contest::among([two.id("ours").unwrap(), two.id("theirs").unwrap()], Vec::new());
+    let change = Change { address: VIP.into(), contest: Ok(Arc::new(contest.on(Interfaces::All))) };
+    speaker.handle_news(two, &[change], ms(0));
+    for at in (100..=until).step_by(100) {
+        sent(&mut speaker, ms(at - 100), ms(at));
+        assert_eq!(speaker.handle_frame(LAN, &frame(ms(at)), ms(at)), Ok(None));
+    }
+    assert!(answers(&mut speaker, ms(until)));
+    speaker
+}
+
+/// What it sends until then, from then on, of announcements and conflicts.
+fn said_of_it(speaker: &mut Speaker, from: u64, until: u64) -> (usize, usize) {
+    let (mut announced, mut conflicts, mut now) = (0, 0, ms(from));
+    loop {
+        while let Some(effect) = speaker.next_effect(now) {
+            announced += usize::from(matches!(effect, Effect::Send { what: Sent::Announcement(_), .. }));
+            conflicts += usize::from(matches!(effect, Effect::Conflict { .. }));
+        }
+        match speaker.next_deadline().filter(|at| *at <= ms(until)) {
+            Some(at) => now = at.max(now),
+            None => return (announced, conflicts),
+        }
+    }
+}
+
+/// A node that hears nobody takes itself for the last one left, and announces what others have.
+#[test]
+fn what_another_one_announced_is_announced_again_when_that_one_counts_no_more() {
+    use crate::wire::hello::{Body, Claim, Claims, Digest, GROUP, Hello, Voice, frame, parse_frame};
+    let mut speaker = owner_beside_another(20_000);
+    assert_eq!(said_of_it(&mut speaker, 20_000, 20_050), (0, 0), "all is calm");
+    let claims = Claims::whole(&[(VIP.into(), Voice::Own)].into()).remove(0);
+    let has = Digest::of(&[Claim { address: VIP.into(), voice: Voice::Own }]);
+    let said = |body: Body, at: u64| frame(GROUP, CLIENT, &says(body, sequence_at(ms(at)) + 1));
+    let heard = speaker.handle_frame(LAN, &said(Body::Claims(claims), 20_050), ms(20_050));
+    assert_eq!(heard, Ok(None));
+    for announcement in arp::announcement(CLIENT, VIP) {
+        let _ = speaker.handle_frame(LAN, &announcement.build(), ms(20_051));
+    }
+    assert_eq!(said_of_it(&mut speaker, 20_051, 20_080), (0, 0), "it may have reason to");
+    // It lists nobody, and says what it has.
+    let Body::Hello(hello) = parse_frame(&self::frame(ms(20_100)), &speaker.keys).unwrap().message.body
+    else {
+        panic!("a hello")
+    };
+    let mut announced = Vec::new();
+    for at in (20_100..21_000).step_by(100) {
+        let deaf = Body::Hello(Hello { peers: Vec::new(), claims: has, ..hello.clone() });
+        assert_eq!(speaker.handle_frame(LAN, &said(deaf, at), ms(at)), Ok(None));
+        announced.push(said_of_it(&mut speaker, at, at + 99).0);
+    }
+    // What it said of us last counts for k intervals.
+    assert_eq!(announced, [0, 0, 2, 0, 0, 0, 0, 0, 0], "once, in both forms");
+}
+
+#[test]
+fn a_node_that_was_not_heard_for_a_while_is_no_foreign_host() {
+    for (silence, conflicts) in [(1_000, 0), (59_000, 0), (62_000, 1)] {
+        let mut speaker = owner_beside_another(20_000);
+        let now = 20_000 + silence;
+        said_of_it(&mut speaker, 20_000, now);
+        assert!(answers(&mut speaker, ms(now)));
+        for announcement in arp::announcement(CLIENT, VIP) {
+            let _ = speaker.handle_frame(LAN, &announcement.build(), ms(now));
+        }
+        let (announced, told) = said_of_it(&mut speaker, now, now + 50);
+        assert_eq!(
+            (announced, told),
+            (2, conflicts),
+            "after {silence} ms: announced against it, and reported"
+        );
+    }
+}
+
 /// Nobody is woken by what it knows.
 #[test]
 fn a_hello_is_routine_if_it_says_what_the_last_one_said() {

@@ -108,7 +108,7 @@ fn two_who_cannot_hear_each_other_do_not_both_give_way() {
     }
 }
 
-/// `make soak`.
+/// `make soak-core`.
 #[test]
 #[ignore = "takes long"]
 fn soak() {

@@ -54,7 +54,7 @@ fn moments_that_look_the_same_go_on_the_same() {
     look(6, 500, Choice::Coarse);
 }
 
-/// `make soak`.
+/// `make soak-core`.
 #[test]
 #[ignore = "takes long"]
 fn soak() {

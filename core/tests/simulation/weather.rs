@@ -392,7 +392,7 @@ fn a_speaker_that_answers_and_hears_nobody_is_found_out() {
     assert!(is_noticed(Fault::OneWay));
 }
 
-/// `make soak`.
+/// `make soak-core`.
 #[test]
 #[ignore = "takes long"]
 fn soak() {
