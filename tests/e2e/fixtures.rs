@@ -6,12 +6,11 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ferrolb_tests::host::frame;
 use ferrolb_tests::lab::progress::{Progress, wait};
-use ferrolb_tests::lab::{Lab, LabError, Paths, down, process};
+use ferrolb_tests::lab::{Lab, LabError, process};
 use ferrolb_tests::plane::project;
 use ferrolb_tests::scene::{self, SYSTEM, Scene};
 use nix::sys::socket::{
@@ -20,6 +19,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 use serde_json::{Value, json};
 
+use support::cluster::Cluster;
 use support::shop::{State, shop};
 use support::{block_on, left_out, on_wire};
 
@@ -38,15 +38,6 @@ const KINDS: [(&str, &str); 3] = [
     ("shop", "services,endpointslices"),
 ];
 
-/// A cluster that is taken down at the end, also of a failure.
-struct Cluster(Lab);
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = down::down(&self.0.paths);
-    }
-}
-
 #[test]
 #[ignore = "writes tests/fixtures/VERSION/cluster.json of this version"]
 fn record() {
@@ -55,11 +46,8 @@ fn record() {
         return;
     }
     let outcome = block_on(async {
-        down::down(&Paths::of(LAB))?;
-        let up = ["--name", LAB, "up", "--proxy", "nftables"];
-        process::run(Command::new(env!("CARGO_BIN_EXE_lab")).args(up))?;
-        let cluster = Cluster(Lab::attach(LAB)?);
-        let record = recorded(&cluster.0).await?;
+        let cluster = Cluster::up(LAB, &["--proxy", "nftables"])?;
+        let record = recorded(&cluster.lab).await?;
         let folder = project("tests/fixtures").join(env!("CARGO_PKG_VERSION"));
         std::fs::create_dir_all(&folder).map_err(LabError::at(&folder))?;
         let text =

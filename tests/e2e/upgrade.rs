@@ -13,7 +13,7 @@ use ferrolb_tests::chaos::Balancer;
 use ferrolb_tests::judge::{Judge, Record, Sweep, Verdict};
 use ferrolb_tests::lab::network::Network;
 use ferrolb_tests::lab::progress::Progress;
-use ferrolb_tests::lab::{Lab, LabError, Paths, down, process, programs, up};
+use ferrolb_tests::lab::{Lab, LabError, process, programs, up};
 use ferrolb_tests::plane::project;
 use ferrolb_tests::previous::Previous;
 use ferrolb_tests::scene::{self, SYSTEM, Scene};
@@ -22,6 +22,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde_json::json;
 
+use support::cluster::Cluster;
 use support::guide::{commands, put_program};
 use support::shop::{State, shop};
 use support::traffic::Traffic;
@@ -41,15 +42,6 @@ const SHOWN: usize = 3;
 /// The image of the earlier version in the nodes; that of the present one has another tag.
 const PREVIOUS: &str = "docker.io/library/ferrolb:previous";
 
-/// A cluster that is taken down at the end, also of a failure.
-struct Cluster(Lab);
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = down::down(&self.0.paths);
-    }
-}
-
 #[test]
 #[ignore = "builds an earlier version; in make test-full"]
 fn from_an_earlier_version_and_back_no_address_moves() {
@@ -58,22 +50,18 @@ fn from_an_earlier_version_and_back_no_address_moves() {
         return;
     }
     let outcome = block_on(async {
-        down::down(&Paths::of(LAB))?;
         let progress = Progress::default();
         // Before the lab is up: it takes minutes.
         let previous = Previous::chosen()?;
         let images = [previous.image(PREVIOUS, &progress)?, programs::ferrolb_image(&progress)?];
-        process::run(
-            Command::new(env!("CARGO_BIN_EXE_lab")).args(["--name", LAB, "up", "--proxy", "nftables"]),
-        )?;
-        let cluster = Cluster(Lab::attach(LAB)?);
+        let cluster = Cluster::up(LAB, &["--proxy", "nftables"])?;
         for image in &images {
-            up::load_image(&cluster.0, image).await?;
+            up::load_image(&cluster.lab, image).await?;
         }
-        let told = there_and_back(&cluster.0, &previous, &progress).await;
+        let told = there_and_back(&cluster.lab, &previous, &progress).await;
         told.map_err(|error| {
             let state = ["-n", SYSTEM, "get", "all,configurationstates", "-o", "wide"];
-            let state = process::run(cluster.0.kubectl().args(state)).unwrap_or_default();
+            let state = process::run(cluster.lab.kubectl().args(state)).unwrap_or_default();
             LabError::State(format!("{error}\n{state}"))
         })
     });

@@ -17,6 +17,7 @@ use std::time::Instant;
 use ferrolb_tests::plane::{Plane, project};
 
 use render::Renderer;
+use support::cluster::Cluster;
 use support::{block_on, left_out};
 
 const LAB: &str = "testi";
@@ -54,7 +55,7 @@ fn a_release_lives_and_ends_and_no_address_moves() {
         left_out("the lab needs root");
         return;
     }
-    let cluster = release::Cluster::anew(CLUSTER).expect("a cluster");
+    let cluster = Cluster::anew(CLUSTER).expect("a cluster");
     if let Err(error) = block_on(release::life(&cluster)) {
         panic!("{error}\n{}", cluster.state());
     }
@@ -66,7 +67,7 @@ fn an_overlay_with_another_namespace_has_its_rights_there() {
         left_out("the lab needs root");
         return;
     }
-    let cluster = release::Cluster::anew(ELSEWHERE).expect("a cluster");
+    let cluster = Cluster::anew(ELSEWHERE).expect("a cluster");
     if let Err(error) = block_on(overlay::serves(&cluster)) {
         panic!("{error}\n{}", cluster.state_in(overlay::NAMESPACE));
     }

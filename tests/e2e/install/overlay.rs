@@ -5,7 +5,7 @@ use ferrolb_tests::lab::{LabError, programs, up};
 use ferrolb_tests::plane::project;
 use ferrolb_tests::scene::Scene;
 
-use crate::release::Cluster;
+use crate::support::cluster::Cluster;
 
 /// The namespace that the overlay chooses.
 pub(crate) const NAMESPACE: &str = "lb";

@@ -7,33 +7,20 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ferrolb_tests::lab::progress::{Progress, wait};
-use ferrolb_tests::lab::{Lab, LabError, Paths, down, helm, process, programs, up};
+use ferrolb_tests::lab::{LabError, helm, process, programs, up};
 use ferrolb_tests::plane::project;
 use ferrolb_tests::scene::{SYSTEM, Scene, shown};
 
 use crate::render::{RELEASE, chart};
+use crate::support::cluster::Cluster;
 
 /// How long Helm waits for pods.
 const TIMEOUT: &str = "--timeout=120s";
 
-/// A cluster that is taken down at the end, also of a failure.
-pub(crate) struct Cluster {
-    pub(crate) lab: Lab,
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = down::down(&self.lab.paths);
-    }
-}
-
 impl Cluster {
     /// Two nodes with FerroLB's image and no more of it.
     pub(crate) fn anew(name: &str) -> Result<Self, LabError> {
-        let program = env!("CARGO_BIN_EXE_lab");
-        down::down(&Paths::of(name))?;
-        process::run(Command::new(program).args(["--name", name, "up", "--nodes", "2"]))?;
-        Ok(Cluster { lab: Lab::attach(name)? })
+        Self::up(name, &["--nodes", "2"])
     }
 
     fn helm(&self, arguments: &[&str]) -> Result<String, LabError> {

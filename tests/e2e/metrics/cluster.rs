@@ -1,11 +1,10 @@
 //! In a cluster: a real Prometheus scrapes, each panel has data, an alert fires and ends; then the same by HTTPS.
 
 use std::net::{IpAddr, SocketAddr};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ferrolb_tests::lab::progress::{Progress, wait};
-use ferrolb_tests::lab::{Lab, LabError, Paths, down, process, prometheus_operator};
+use ferrolb_tests::lab::{Lab, LabError, process, prometheus_operator};
 use ferrolb_tests::plane::project;
 use ferrolb_tests::scene::{self, SYSTEM, Scene};
 use k8s_openapi::api::core::v1::Pod;
@@ -16,20 +15,12 @@ use serde_json::json;
 use crate::collector::Collector;
 use crate::documents::expressions;
 use crate::server::{Prometheus, Target};
+use crate::support::cluster::Cluster;
 use crate::support::{block_on, left_out};
 
 const LAB: &str = "prom";
 
 const TIMEOUT: &str = "--timeout=120s";
-
-/// A cluster that is taken down at the end, also of a failure.
-struct Cluster(Lab);
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = down::down(&self.0.paths);
-    }
-}
 
 #[test]
 #[ignore = "takes minutes: an alert waits before it fires"]
@@ -39,14 +30,11 @@ fn a_prometheus_reads_all_that_is_shown_and_an_alert_fires_and_ends() {
         return;
     }
     let outcome = block_on(async {
-        down::down(&Paths::of(LAB))?;
-        let up = ["--name", LAB, "up", "--proxy", "nftables"];
-        process::run(Command::new(env!("CARGO_BIN_EXE_lab")).args(up))?;
-        let cluster = Cluster(Lab::attach(LAB)?);
-        let tested = test(&cluster.0).await;
+        let cluster = Cluster::up(LAB, &["--proxy", "nftables"])?;
+        let tested = test(&cluster.lab).await;
         if tested.is_err() {
             let logs = ["-n", SYSTEM, "logs", "-l", "app=ferrolb", "--prefix", "--tail=40"];
-            eprintln!("{}", process::run(cluster.0.kubectl().args(logs)).unwrap_or_default());
+            eprintln!("{}", process::run(cluster.lab.kubectl().args(logs)).unwrap_or_default());
         }
         tested
     });

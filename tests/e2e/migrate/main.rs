@@ -6,15 +6,14 @@ mod support;
 
 mod guide;
 
-use std::process::Command;
-
 use ferrolb_tests::chaos::Balancer;
 use ferrolb_tests::lab::progress::{Progress, wait};
-use ferrolb_tests::lab::{Lab, LabError, Paths, down, helm, metallb, process, programs, up};
+use ferrolb_tests::lab::{Lab, LabError, helm, metallb, process, programs, up};
 use ferrolb_tests::scene::{SYSTEM, Scene};
 use serde_json::json;
 
 use guide::Guide;
+use support::cluster::Cluster;
 use support::shop::{State, shop};
 use support::traffic::Traffic;
 use support::{block_on, left_out};
@@ -74,15 +73,6 @@ impl Way {
     }
 }
 
-/// A cluster that is taken down at the end, also of a failure.
-struct Cluster(Lab);
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = down::down(&self.0.paths);
-    }
-}
-
 #[test]
 #[ignore = "builds MetalLB; in make test-full"]
 fn from_metallb_and_back_no_address_moves() {
@@ -108,15 +98,11 @@ fn migrates(way: Way) {
     }
     let name = way.lab();
     let outcome = block_on(async {
-        down::down(&Paths::of(name))?;
-        process::run(
-            Command::new(env!("CARGO_BIN_EXE_lab")).args(["--name", name, "up", "--proxy", "nftables"]),
-        )?;
-        let cluster = Cluster(Lab::attach(name)?);
-        let told = there_and_back(&cluster.0, way).await;
+        let cluster = Cluster::up(name, &["--proxy", "nftables"])?;
+        let told = there_and_back(&cluster.lab, way).await;
         told.map_err(|error| {
             let state = ["-n", way.namespace(), "get", "all,configurationstates", "-o", "wide"];
-            let state = process::run(cluster.0.kubectl().args(state)).unwrap_or_default();
+            let state = process::run(cluster.lab.kubectl().args(state)).unwrap_or_default();
             LabError::State(format!("{error}\n{state}"))
         })
     });

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod cluster;
 pub(crate) mod guide;
 pub(crate) mod shop;
 pub(crate) mod traffic;

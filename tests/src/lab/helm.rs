@@ -53,14 +53,10 @@ pub fn helm(lab: &Lab, progress: &Progress) -> Result<Command, LabError> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]
     fn the_version_is_the_one_in_go_mod() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(MODULE).join("go.mod");
-        let modules = std::fs::read_to_string(file).unwrap();
-        assert!(modules.contains(&format!("helm.sh/helm/v4 {VERSION}")), "go.mod pins another version");
+        assert!(programs::pins(MODULE, &format!("helm.sh/helm/v4 {VERSION}")), "go.mod pins another version");
     }
 }

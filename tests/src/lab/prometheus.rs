@@ -30,16 +30,12 @@ pub fn program(which: (&str, &str), progress: &Progress) -> Result<PathBuf, LabE
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]
     fn the_version_is_the_one_in_go_mod() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(MODULE).join("go.mod");
-        let modules = std::fs::read_to_string(file).unwrap();
         assert!(
-            modules.contains(&format!("github.com/prometheus/prometheus {VERSION}")),
+            programs::pins(MODULE, &format!("github.com/prometheus/prometheus {VERSION}")),
             "go.mod pins another version"
         );
     }
