@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::lab::process::interrupted;
 use crate::lab::progress::Progress;
 use crate::lab::{LabError, metallb, process, programs};
 use crate::plane::Plane;
@@ -279,15 +280,4 @@ fn create_pool(plane: &Plane) -> Result<(), LabError> {
     let file = plane.lab.paths.root().join("pool.json");
     std::fs::write(&file, pool.to_string()).map_err(LabError::at(&file))?;
     process::run(plane.lab.kubectl().args(["apply", "-f"]).arg(&file)).map(|_| ())
-}
-
-/// Returns when this process is asked to end.
-pub(super) async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        }
-        _ => std::future::pending().await,
-    }
 }

@@ -23,11 +23,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::chaos::Balancer;
 use crate::host::Host;
+use crate::lab::process::interrupted;
 use crate::lab::progress::{Progress, wait};
 use crate::lab::{Config, Lab, LabError, Proxy, down, node, up};
 use crate::scene::{Scene, election_order, shown};
 
-use super::allocation::{interrupted, machine};
+use super::allocation::machine;
 use super::report::{Report, Who, milliseconds, percentile};
 
 /// A new connection is begun each so often.

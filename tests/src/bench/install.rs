@@ -12,12 +12,13 @@ use futures::TryStreamExt;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use serde_json::json;
 
+use crate::lab::process::interrupted;
 use crate::lab::progress::{Progress, wait};
 use crate::lab::{Config, Lab, LabError, Proxy, down, helm, process, programs, up};
 use crate::plane::project;
 use crate::scene::{SYSTEM, Scene, shown};
 
-use super::allocation::{interrupted, machine};
+use super::allocation::machine;
 use super::report::{Report, Who, milliseconds, percentile};
 
 /// The name of the release.

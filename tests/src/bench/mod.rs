@@ -49,3 +49,4 @@ pub use peers::peers;
 pub use resources::resources;
 pub use size::size;
 pub use suite::suite;
+pub(crate) use suite::{Machine, Versions};

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::lab::process::interrupted;
 use crate::lab::progress::Progress;
 use crate::lab::{Lab, LabError, metallb, process, programs};
 use crate::plane::Plane;
 use crate::scene::SYSTEM;
 
-use super::allocation::{SOME, Turn, interrupted, machine};
+use super::allocation::{SOME, Turn, machine};
 use super::cluster::{self, Stock, four};
 use super::counters::Counters;
 use super::lean::Server;

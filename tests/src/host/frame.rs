@@ -221,16 +221,27 @@ fn option(message: &[u8], kind: u8) -> Option<Mac> {
 
 /// The bytes of "who has `target`, tell `own`"; a probe when `own` is 0.0.0.0 (RFC 5227 section 2.1.1).
 pub fn arp_request(mac: Mac, own: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
-    let mut frame = ethernet(Mac::broadcast(), mac, EtherTypes::Arp, ArpPacket::minimum_packet_size());
+    arp_packet(1, Mac::broadcast(), (mac, own), (Mac::zero(), target))
+}
+
+/// The bytes of "`own` is at `mac`", to the one who asked.
+pub fn arp_reply(mac: Mac, own: Ipv4Addr, to: (Mac, Ipv4Addr)) -> Vec<u8> {
+    arp_packet(2, to.0, (mac, own), to)
+}
+
+/// An ARP packet for Ethernet and IPv4 (RFC 826), from the sender's MAC address.
+fn arp_packet(operation: u16, destination: Mac, sender: (Mac, Ipv4Addr), target: (Mac, Ipv4Addr)) -> Vec<u8> {
+    let mut frame = ethernet(destination, sender.0, EtherTypes::Arp, ArpPacket::minimum_packet_size());
     if let Some(mut arp) = MutableArpPacket::new(&mut frame[EthernetPacket::minimum_packet_size()..]) {
         arp.set_hardware_type(ArpHardwareTypes::Ethernet);
         arp.set_protocol_type(EtherTypes::Ipv4);
         arp.set_hw_addr_len(6);
         arp.set_proto_addr_len(4);
-        arp.set_operation(ArpOperation::new(1));
-        arp.set_sender_hw_addr(mac);
-        arp.set_sender_proto_addr(own);
-        arp.set_target_proto_addr(target);
+        arp.set_operation(ArpOperation::new(operation));
+        arp.set_sender_hw_addr(sender.0);
+        arp.set_sender_proto_addr(sender.1);
+        arp.set_target_hw_addr(target.0);
+        arp.set_target_proto_addr(target.1);
     }
     frame
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::control_plane::ControlPlane;
 use super::down::{Lock, Remains, take_down};
+use super::process::interrupted;
 use super::progress::{Progress, wait};
 use super::{Config, Lab, LabError, Paths, network, node, pki, preflight, process, programs};
 
@@ -55,16 +56,6 @@ pub async fn up(
             }
             Err(error)
         }
-    }
-}
-
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        }
-        _ => std::future::pending().await,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::case::Case;
 use super::outcome::{Goals, tell};
-use super::trial::observe;
+use super::trial::{Aim, observe};
 use crate::bench::report::{Report, Who};
 use crate::chaos::{Balancer, Stage};
 use crate::lab::LabError;
@@ -21,10 +21,12 @@ pub(super) async fn measure(
     let lab = stage.lab();
     let goals = Goals { same: true, ..Goals::default() };
     let names = Case::Beside.steps();
-    let installed = observe(stage, async || Balancer::Ferrolb.install(lab, flags, progress).await).await?;
+    let installed =
+        observe(stage, Aim::default(), async || Balancer::Ferrolb.install(lab, flags, progress).await)
+            .await?;
     progress.say(&format!("FerroLB installed beside MetalLB: {installed}"));
     tell(report, Who::Ferrolb, names[0], &[installed], goals);
-    let removed = observe(stage, async || {
+    let removed = observe(stage, Aim::default(), async || {
         // Its webhook would refuse every change of a pool once its controller is gone.
         stage.kubectl(&["delete", "validatingwebhookconfiguration", "metallb-webhook-configuration"])?;
         Balancer::Metallb.remove_speakers(lab)?;

@@ -89,6 +89,11 @@ impl Case {
         }
     }
 
+    /// Whether it is a move that was planned, or none: so short a gap is that of whoever answers at all, on this machine.
+    pub fn has_floor(self) -> bool {
+        self.goals(false).max.is_some_and(|goal| goal <= 20.0)
+    }
+
     /// What is to be reached, with the default interval of hellos or the `fast` one of 30 ms.
     pub fn goals(self, fast: bool) -> Goals {
         let none = Goals::default();

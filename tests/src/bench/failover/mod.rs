@@ -13,6 +13,7 @@
 mod beside;
 mod calm;
 mod case;
+mod floor;
 mod outcome;
 mod quiet;
 mod stop;
@@ -23,10 +24,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use crate::chaos::{Balancer, Pods, Stage};
+use crate::lab::process::interrupted;
 use crate::lab::progress::Progress;
 use crate::lab::{Config, Lab, LabError, Proxy, down, up};
 
-use super::allocation::{interrupted, machine};
+use super::allocation::machine;
 use super::report::Report;
 
 pub use case::Case;

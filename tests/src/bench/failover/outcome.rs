@@ -36,6 +36,8 @@ pub struct Outcome {
     pub course: Vec<String>,
     /// How exactly was asked.
     pub pace: Pace,
+    /// The longest time without an answer of one who only answers, where there was one.
+    pub floor: Option<Duration>,
 }
 
 impl Outcome {
@@ -58,6 +60,7 @@ impl Outcome {
             stale: verdict.stale.len(),
             course: verdict.course().into_iter().map(str::to_owned).collect(),
             pace: watched.pace,
+            floor: None,
         }
     }
 }
@@ -74,6 +77,9 @@ impl fmt::Display for Outcome {
         )?;
         if self.held > 0 {
             write!(f, "; of {} connections {} reset, {} stalled", self.held, self.reset, self.stalled)?;
+        }
+        if let Some(floor) = self.floor {
+            write!(f, "; of who only answers for {:.1} ms", ms(floor))?;
         }
         write!(f, "; {}, {} MACs", self.course.join(" → "), self.macs)?;
         if !self.double.is_zero() {
@@ -122,6 +128,13 @@ pub(super) fn tell(report: &mut Report, who: Who, step: &str, outcomes: &[Outcom
             figure(format!("{name}: {kind}, {rank}"), percentile(&values, percent), "ms", goal);
         }
     }
+    let floors = floors(outcomes);
+    if !floors.is_empty() {
+        for (rank, percent) in [("p50", 50), ("max", 100)] {
+            let value = percentile(&floors, percent);
+            figure(format!("{name}: ARP gap of a process that only answers, {rank}"), value, "ms", None);
+        }
+    }
     let zero = goals.same.then_some(0.0);
     figure(format!("{name}: failed attempts at a connection, max"), most(&|one| one.failed), "", None);
     let held = most(&|one| one.held);
@@ -141,6 +154,11 @@ pub(super) fn tell(report: &mut Report, who: Who, step: &str, outcomes: &[Outcom
     figure(format!("{name}: the prober's own error, p99"), late, "ms", None);
 }
 
+/// What a process that only answers showed in the same trials, in milliseconds.
+fn floors(outcomes: &[Outcome]) -> Vec<f64> {
+    outcomes.iter().filter_map(|outcome| outcome.floor).map(milliseconds).collect()
+}
+
 /// The same, trial by trial.
 fn sample(report: &mut Report, who: Who, step: &str, outcomes: &[Outcome]) {
     let mut sample = |kind: &str, unit: &'static str, of: &dyn Fn(&Outcome) -> f64| {
@@ -150,6 +168,10 @@ fn sample(report: &mut Report, who: Who, step: &str, outcomes: &[Outcome]) {
     sample("connections", "ms", &|one| milliseconds(one.connections));
     sample("lost", "", &|one| (one.reset + one.stalled) as f64);
     sample("double", "ms", &|one| milliseconds(one.double));
+    let floors = floors(outcomes);
+    if !floors.is_empty() {
+        report.sample(figure(step, "arp"), Who::Floor, "ms", floors);
+    }
 }
 
 #[cfg(test)]

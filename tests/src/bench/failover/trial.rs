@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::case::Case;
+use super::floor::Floor;
 use super::outcome::Outcome;
 use crate::chaos::stage::{EXCLUDE, RATHER};
 use crate::chaos::{Stage, Watch};
@@ -44,14 +45,15 @@ pub(super) async fn trial(stage: &Stage, case: Case) -> Result<Vec<Step>, LabErr
     let lan = [Network::Lan];
     let mut steps = Vec::new();
     let names = case.steps();
+    let aim = Aim { floor: case.has_floor(), ..Aim::default() };
     match case {
         Case::PowerLoss => {
-            steps.push((names[0], observe(stage, async || stage.power_off(&owner)).await?));
+            steps.push((names[0], observe(stage, aim, async || stage.power_off(&owner)).await?));
             stage.power_on(&owner).await?;
         }
         Case::BothPorts | Case::LanPort => {
             let which = if case == Case::LanPort { &lan[..] } else { &networks[..] };
-            let outcome = observe(stage, async || stage.cables(&owner, which, false)).await;
+            let outcome = observe(stage, aim, async || stage.cables(&owner, which, false)).await;
             stage.cables(&owner, which, true)?;
             steps.push((names[0], outcome?));
         }
@@ -59,14 +61,14 @@ pub(super) async fn trial(stage: &Stage, case: Case) -> Result<Vec<Step>, LabErr
             let signal = if case == Case::SpeakerKill { Signal::SIGKILL } else { Signal::SIGTERM };
             // Found before, so that the moment of the signal is known.
             let speaker = stage.balancer.speaker(stage.lab(), &owner)?;
-            steps.push((names[0], observe(stage, async || fault::signal(&[speaker], signal)).await?));
+            steps.push((names[0], observe(stage, aim, async || fault::signal(&[speaker], signal)).await?));
             stage.delete_speaker(&owner, true)?;
         }
         Case::PodDelete => {
-            steps.push((names[0], observe(stage, async || stage.delete_speaker(&owner, true)).await?));
+            steps.push((names[0], observe(stage, aim, async || stage.delete_speaker(&owner, true)).await?));
         }
         Case::Rollout => {
-            let outcome = observe(stage, async || {
+            let outcome = observe(stage, aim, async || {
                 let daemons = format!("daemonset/{}", stage.balancer.daemon_set());
                 stage.kubectl(&["-n", SYSTEM, "rollout", "restart", &daemons])?;
                 stage.balancer.ready(stage.lab()).await
@@ -76,17 +78,24 @@ pub(super) async fn trial(stage: &Stage, case: Case) -> Result<Vec<Step>, LabErr
         Case::Exclude | Case::Prefer => {
             let (node, key) =
                 if case == Case::Exclude { (&stage.order[0], EXCLUDE) } else { (&stage.order[1], RATHER) };
-            let moved =
-                observe_to(stage, &stage.order[1], async || stage.label(node, key, Some("yes"))).await;
+            let moved = observe(stage, Aim { owner: Some(&stage.order[1]), ..aim }, async || {
+                stage.label(node, key, Some("yes"))
+            })
+            .await;
             let back = match &moved {
-                Ok(_) => observe_to(stage, &stage.order[0], async || stage.label(node, key, None)).await,
+                Ok(_) => {
+                    observe(stage, Aim { owner: Some(&stage.order[0]), ..aim }, async || {
+                        stage.label(node, key, None)
+                    })
+                    .await
+                }
                 Err(_) => stage.label(node, key, None).map(|()| Outcome::default()),
             };
             steps.push((names[0], moved?));
             steps.push((names[1], back?));
         }
         Case::Drain => {
-            let drained = observe(stage, async || shut_down(stage, &owner).await).await;
+            let drained = observe(stage, aim, async || shut_down(stage, &owner).await).await;
             if drained.is_err() {
                 // It may have failed half way, with the kubelet stopped; a node that is off already stays off.
                 let _ = stage.power_off(&owner);
@@ -130,33 +139,27 @@ async fn shut_down(stage: &Stage, node: &str) -> Result<(), LabError> {
     stage.power_off(node)
 }
 
+/// What is to be seen besides how long the address is away.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Aim<'a> {
+    /// Who is to have the address afterwards, if that is known.
+    pub(super) owner: Option<&'a str>,
+    /// Whether a process that only answers is asked beside.
+    pub(super) floor: bool,
+}
+
 /// Watches the address during `fault` and until all is calm again.
 ///
 /// # Errors
 /// When the fault could not be made, or the instruments failed.
 pub(super) async fn observe(
     stage: &Stage,
-    fault: impl AsyncFnOnce() -> Result<(), LabError>,
-) -> Result<Outcome, LabError> {
-    observed(stage, None, fault).await
-}
-
-/// The same of a fault after which `owner` is to have the address.
-async fn observe_to(
-    stage: &Stage,
-    owner: &str,
-    fault: impl AsyncFnOnce() -> Result<(), LabError>,
-) -> Result<Outcome, LabError> {
-    observed(stage, Some(owner), fault).await
-}
-
-async fn observed(
-    stage: &Stage,
-    owner: Option<&str>,
+    Aim { owner, floor }: Aim<'_>,
     fault: impl AsyncFnOnce() -> Result<(), LabError>,
 ) -> Result<Outcome, LabError> {
     stage.forget_connections()?;
     let watch = Watch::begin(stage.lab(), stage.address, HELD)?;
+    let floor = floor.then(|| Floor::start(stage, &stage.order[1])).transpose()?;
     wait("the instruments to see a calm address", PATIENCE, async || watch.calm_for(BEFORE)).await?;
     let at = watch.clock().now();
     fault().await?;
@@ -176,9 +179,14 @@ async fn observed(
     // Those that still wait are counted.
     let _ = waiting.await;
     let watched = watch.end()?;
+    // After the record, in which no question may be left without its answer.
+    let floor = match floor {
+        Some(floor) => floor.end().map(|()| Some(Floor::gap(&watched, at)))?,
+        None => None,
+    };
     if std::env::var_os("FERROLB_SHOW_TIMELINES").is_some() {
         let verdict: Verdict = watched.verdict_since(at);
         eprintln!("{verdict}");
     }
-    Ok(Outcome::of(&watched, at))
+    Ok(Outcome { floor, ..Outcome::of(&watched, at) })
 }

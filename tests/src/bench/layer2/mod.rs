@@ -20,12 +20,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::host::Host;
+use crate::lab::process::interrupted;
 use crate::lab::progress::Progress;
 use crate::lab::{Lab, LabError, process, programs};
 use crate::plane::Plane;
 use crate::scene::SYSTEM;
 
-use super::allocation::{interrupted, machine};
+use super::allocation::machine;
 use super::cluster::{self, FOUR, SIX, Stock, four, six};
 use super::counters::Counters;
 use super::lean::Server;

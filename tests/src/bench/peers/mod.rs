@@ -21,12 +21,13 @@ use std::time::{Duration, Instant};
 
 use ferrolb_core::hello_key::{Key, Keys};
 
+use crate::lab::process::interrupted;
 use crate::lab::progress::{Progress, wait};
 use crate::lab::{Lab, LabError, process, programs};
 use crate::plane::Plane;
 use crate::scene::SYSTEM;
 
-use super::allocation::{interrupted, machine};
+use super::allocation::machine;
 use super::bulk::side_by_side;
 use super::cluster::{self, FOUR, Stock, four};
 use super::lean::Server;

@@ -10,22 +10,22 @@ use crate::plane::project;
 
 /// A machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     /// The processor's name.
-    pub(super) processor: String,
+    pub(crate) processor: String,
     /// How many of its cores are ours.
-    pub(super) cores: usize,
+    pub(crate) cores: usize,
     /// Memory in GB (10^9 bytes).
     pub(super) memory: f64,
     /// The kernel's version.
-    pub(super) kernel: String,
+    pub(crate) kernel: String,
     /// How many processes were waiting to run before the first round (1 min): what others do is in the figures too.
     pub(super) load_before: f64,
 }
 
 impl Machine {
     /// This one.
-    pub(super) fn here() -> Self {
+    pub(crate) fn here() -> Self {
         let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
         Machine {
             processor: field(&read("/proc/cpuinfo"), "model name")
@@ -49,18 +49,18 @@ impl Machine {
 
 /// What was measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Versions {
+pub(crate) struct Versions {
     /// The commit, with `-dirty` behind it if the work tree differs.
-    pub(super) ferrolb: Option<String>,
+    pub(crate) ferrolb: Option<String>,
     /// Of Kubernetes.
-    pub(super) kubernetes: String,
+    pub(crate) kubernetes: String,
     /// Of MetalLB.
     pub(super) metallb: Option<String>,
 }
 
 impl Versions {
     /// Of this source.
-    pub(super) fn here() -> Self {
+    pub(crate) fn here() -> Self {
         let mut git = Command::new("git");
         git.arg("-C").arg(project("")).args(["describe", "--always", "--dirty", "--abbrev=10"]);
         let commit = process::run(&mut git).ok().map(|text| text.trim().to_owned());

@@ -27,12 +27,13 @@ use crate::lab::{LabError, metallb, programs};
 use crate::plane::project;
 
 pub use compare::Worse;
+pub(crate) use machine::{Machine, Versions};
 pub use methods::Chapter;
 pub use task::Options;
 
 use compare::compare;
 use figures::methods;
-use machine::{Machine, Versions, committed};
+use machine::committed;
 use methods::Method;
 use results::{Collected, Line};
 use schedule::{Schedule, words};
