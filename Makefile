@@ -5,7 +5,7 @@
 RUST := 1.95
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check unit e2e deny setup image reproducible dist crds chart metrics reference figures bench performance bench-core bench-allocation bench-layer2 bench-peers bench-failover bench-install soak hot toolchain
+.PHONY: help demo test test-full check unit e2e deny setup image reproducible dist crds chart metrics reference figures bench performance bench-core bench-allocation bench-layer2 bench-peers bench-failover bench-install soak soak-core soak-lab hot toolchain
 
 help:
 	@echo 'make demo       a Kubernetes cluster on this machine, FerroLB in it, and a Service that answers'
@@ -20,8 +20,11 @@ help:
 	@echo 'make reference  docs/reference.md anew from the Rust types'
 	@echo 'make metrics    the table in docs/metrics.md anew from the code'
 	@echo 'make figures    latency, memory and sizes, measured in the cluster'
-	@echo 'make soak       two controllers, and clusters of speakers, in simulations with faults, for millions of'
+	@echo 'make soak       soak-core, then soak-lab'
+	@echo 'make soak-core  two controllers, and clusters of speakers, in simulations with faults, for millions of'
 	@echo '                steps (SEEDS=20000); and all that two things that happen can lead to (ACTS=2)'
+	@echo 'make soak-lab   a cluster under traffic, Services that come and go, and a fault every 20 s, for an hour'
+	@echo '                (MINUTES=60 SEED=1): bench-results/soak.md'
 	@echo 'make hot        speaker/hot.ld anew: which functions a speaker runs (as root, with valgrind)'
 	@echo 'make bench      every figure, FerroLB and its floor in turn, in rounds: tables and plots in bench-results'
 	@echo '                (PEERS=1 MetalLB too; ONLY=create,failover ROUNDS=5 SERVICES=10000 TRIALS=6; STRICT=1 ends with'
@@ -147,13 +150,20 @@ performance: toolchain
 bench-core: toolchain
 	cargo bench --quiet --locked -p ferrolb-core --bench allocation --bench answers --bench hello --bench peers
 
-soak: toolchain
+soak: soak-core soak-lab
+
+soak-core: toolchain
 	FERROLB_SEEDS=$${SEEDS:-20000} cargo test --locked -p ferrolb-controller --lib --profile bench -- \
 	  --ignored --nocapture simulation::soak
 	FERROLB_SEEDS=$${SEEDS:-20000} cargo test --locked -p ferrolb-core --test simulation --profile bench -- \
 	  --ignored --nocapture weather::soak
 	FERROLB_ACTS=$${ACTS:-2} cargo test --locked -p ferrolb-core --test model --profile bench -- \
 	  --ignored --nocapture --test-threads 1
+
+soak-lab: toolchain setup
+	@cargo build --locked --profile measure -p ferrolb-tests --bin lab
+	@$${CARGO_TARGET_DIR:-target}/measure/lab --name soak soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
+	  --report bench-results/soak.md
 
 hot: toolchain setup
 	speaker/hot.sh

@@ -12,6 +12,7 @@
 //! - [`history`] says whether what Services showed was ever wrong; [`recorder`] records it.
 //! - [`release`] makes what is released: the same bytes from the same source.
 //! - [`scene`] is a cluster with FerroLB in it, in sentences.
+//! - [`soak`] lets it work for an hour under faults, and reports.
 
 pub mod bench;
 pub mod chaos;
@@ -27,3 +28,4 @@ pub mod program;
 pub mod recorder;
 pub mod release;
 pub mod scene;
+pub mod soak;

@@ -43,7 +43,7 @@ pub async fn run(stage: &Stage, steps: &[Step], progress: &Progress) -> Result<V
         stage.well().await?;
         let outcome = one(stage, step).await?;
         progress.say(&format!("{} of {}: {}", number + 1, steps.len(), outcome.in_short()));
-        if !outcome.wrong.is_empty() {
+        if !outcome.wrong.is_empty() || std::env::var_os("FERROLB_SHOW_TIMELINES").is_some() {
             progress.say(&outcome.to_string());
         }
         outcomes.push(outcome);
@@ -52,7 +52,11 @@ pub async fn run(stage: &Stage, steps: &[Step], progress: &Progress) -> Result<V
     Ok(outcomes)
 }
 
-async fn one(stage: &Stage, step: &Step) -> Result<Outcome, LabError> {
+/// Does one step, where all is well, and judges it.
+///
+/// # Errors
+/// When a fault could not be made or ended.
+pub(crate) async fn one(stage: &Stage, step: &Step) -> Result<Outcome, LabError> {
     let watch = Watch::begin(stage.lab(), stage.address, 0)?;
     wait("the address to work before the fault", bounds::AFTER.as_secs(), async || watch.calm_for(WORKS))
         .await?;
@@ -171,6 +175,11 @@ impl Told<'_> {
 }
 
 impl Outcome {
+    /// How long two answered at once, from the beginning of the faults on.
+    pub fn double_answers(&self) -> Duration {
+        self.verdict.double_answers().0
+    }
+
     /// In one line.
     pub fn in_short(&self) -> String {
         let lasting =

@@ -99,17 +99,20 @@ impl Stage {
             return Err(LabError::State(format!("the Service has {given} instead of {address}")));
         }
         for node in &stage.order {
-            stage.proxied(node)?;
+            stage.proxied(node, address)?;
         }
         stage.well().await?;
         Ok(stage)
     }
 
-    /// Waits until the service proxy of `node` knows the address. A connection that reaches a node before goes nowhere, and the
+    /// Waits until the service proxy of `node` knows `address`. A connection that reaches a node before goes nowhere, and the
     /// node's kernel remembers that for two minutes after the last frame of it: each connection from the same port, be it of a
     /// later trial, is forwarded as if nobody had the address. So no client may ask earlier.
-    fn proxied(&self, node: &str) -> Result<(), LabError> {
-        let to = SocketAddr::new(self.address, 80);
+    ///
+    /// # Errors
+    /// When it does not come to know it.
+    pub fn proxied(&self, node: &str, address: IpAddr) -> Result<(), LabError> {
+        let to = SocketAddr::new(address, 80);
         match self.lab().host(node)?.ask_until(to, PATIENCE) {
             Ok(_) => Ok(()),
             Err(error) => Err(LabError::State(format!("{node}'s service proxy does not know {to}: {error}"))),
@@ -182,7 +185,7 @@ impl Stage {
             },
         )
         .await?;
-        self.proxied(node)
+        self.proxied(node, self.address)
     }
 
     /// The Service's pods on `node`: the container of each, and whether the pod is Ready.

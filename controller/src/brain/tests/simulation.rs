@@ -576,7 +576,7 @@ fn no_order_of_faults_gives_an_address_twice() {
 }
 
 #[test]
-#[ignore = "make soak"]
+#[ignore = "make soak-core"]
 fn soak() {
     try_seeds(20_000, 5000);
 }

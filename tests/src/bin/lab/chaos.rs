@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use ferrolb_tests::chaos::{self, Balancer, Faults, Pods, Stage};
+use ferrolb_tests::lab::process::interrupted;
 use ferrolb_tests::lab::progress::Progress;
 use ferrolb_tests::lab::{Config, Lab, LabError, Proxy, down, up};
 
@@ -50,10 +51,14 @@ pub(crate) fn chaos(name: &str, args: &Args, lab_program: &Path) -> Result<ExitC
             return go(&lab, &list(lab.config.nodes), lab_program, &progress).await;
         }
         let lab = up::up(&config, lab_program, None, &progress).await?;
-        let installed = Balancer::Ferrolb.install(&lab, &[], &progress).await;
-        let outcome = match installed {
-            Ok(()) => go(&lab, &list(lab.config.nodes), lab_program, &progress).await,
-            Err(error) => Err(error),
+        let work = async {
+            Balancer::Ferrolb.install(&lab, &[], &progress).await?;
+            go(&lab, &list(lab.config.nodes), lab_program, &progress).await
+        };
+        let outcome = tokio::select! {
+            biased;
+            () = interrupted() => Err(LabError::Interrupted),
+            outcome = work => outcome,
         };
         down::down(&lab.paths)?;
         outcome

@@ -5,6 +5,7 @@ mod chaos;
 mod demo;
 mod figures;
 mod release;
+mod soak;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -83,6 +84,8 @@ enum Task {
     },
     /// Do faults to a cluster and judge on the wire whether an address bears them
     Chaos(chaos::Args),
+    /// Let a cluster work under traffic, Services that come and go and a fault every 20 s, for an hour, and report
+    Soak(soak::Args),
     /// Build FerroLB and pack its image into target/image/ferrolb.tar
     Image,
     /// Make what is released: programs, the list of what is in them, an image of all architectures
@@ -206,6 +209,7 @@ fn run(name: &str, task: Task) -> Result<ExitCode, LabError> {
         Task::Figures => block_on(figures::figures(&Lab::attach(name)?))?,
         Task::Bench { what } => bench::bench(name, what, &this_program()?)?,
         Task::Chaos(args) => return chaos::chaos(name, &args, &this_program()?),
+        Task::Soak(args) => return soak::soak(name, &args, &this_program()?),
         Task::Image => println!("{}", programs::ferrolb_image(&progress)?.display()),
         Task::Release { what } => return release::release(what),
         Task::Demo { keep } => block_on(demo::demo(name, &this_program()?, keep))?,

@@ -1,0 +1,70 @@
+//! `lab soak`: an hour of faults in a cluster that works all the while.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use ferrolb_tests::chaos::{Balancer, Faults};
+use ferrolb_tests::lab::process::interrupted;
+use ferrolb_tests::lab::progress::Progress;
+use ferrolb_tests::lab::{Config, Lab, LabError, Proxy, down, up};
+use ferrolb_tests::soak::{self, Options};
+
+/// How long, and with what.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// For so many minutes faults begin
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    minutes: u64,
+    /// Do this fault, or two at once as in kill+loss, to the owner of the address, and no others; may be given several times
+    #[arg(long, value_name = "NAME")]
+    fault: Vec<Faults>,
+    /// Whence the faults come: the same seed gives the same list
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// So many seconds from one fault to the next, at least: all is well before each
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    every: u64,
+    /// Write the report to this file too, as Markdown
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// In the lab of this name if it is up, with FerroLB in it; else in one of its own, which is taken down afterwards.
+pub(crate) fn soak(name: &str, args: &Args, lab_program: &Path) -> Result<ExitCode, LabError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| LabError::State(error.to_string()))?;
+    let progress = Progress::default();
+    let options = Options {
+        faults: args.fault.clone(),
+        time: Duration::from_secs(60 * args.minutes),
+        seed: args.seed,
+        every: Duration::from_secs(args.every),
+    };
+    let report = runtime.block_on(async {
+        if let Ok(lab) = Lab::attach(name) {
+            return soak::soak(&lab, options, lab_program, &progress).await;
+        }
+        let config = Config::new(name)?.proxy(Proxy::Nftables);
+        let lab = up::up(&config, lab_program, None, &progress).await?;
+        let work = async {
+            Balancer::Ferrolb.install(&lab, &[], &progress).await?;
+            soak::soak(&lab, options, lab_program, &progress).await
+        };
+        let report = tokio::select! {
+            biased;
+            () = interrupted() => Err(LabError::Interrupted),
+            report = work => report,
+        };
+        down::down(&lab.paths)?;
+        report
+    })?;
+    println!("{}", report.text);
+    if let Some(file) = &args.report {
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder).map_err(LabError::at(folder))?;
+        }
+        std::fs::write(file, &report.text).map_err(LabError::at(file))?;
+    }
+    Ok(if report.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
