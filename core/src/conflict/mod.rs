@@ -52,8 +52,11 @@ pub use sighting::{Kind, Sighting};
 pub enum Station {
     /// A link of this node, this one or another: two of them on one segment hear each other.
     Ours,
-    /// A link of a node that runs a speaker.
+    /// A link of a node whose speaker is heard.
     Speaker,
+    /// That of one that was heard lately and is not now. What it announces may be what it had, or may end with its next hello; each
+    /// of two who do not hear each other would answer the other for ever.
+    Silent,
     /// Any other host's.
     Foreign,
 }
@@ -230,7 +233,8 @@ impl Conflicts {
     /// Takes what a frame on `link` says of an address. In the order of the lines below:
     /// 1. an address that is not ours on this link is nobody's business;
     /// 2. what this node's own links send is no news;
-    /// 3. a speaker that announces what is in use here is a rival; all else that speakers send is their agreement;
+    /// 3. a speaker that announces what is in use here is a rival; all else that speakers send is their agreement, and what one
+    ///    sends that was heard lately may be;
     /// 4. a foreign host that sends from the address has it;
     /// 5. one that probes for it wants it: a conflict unless it is in use here, since then its probe is answered and
     ///    that host gives way.
@@ -249,7 +253,7 @@ impl Conflicts {
                 self.counts.rivals += 1;
                 return Some(Seen::Rival { address, mac });
             }
-            Station::Speaker => return None,
+            Station::Speaker | Station::Silent => return None,
             Station::Foreign => {}
         }
         if !self.enabled || (in_use && kind == Kind::Probe) {

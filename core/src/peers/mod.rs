@@ -207,6 +207,10 @@ impl Peers {
             }
             let mut peer = Peer::new(node, &sender.interface, sender.mac, sender.epoch, sender.sequence, at);
             peer.clocks = (told_at(sender.sequence), at);
+            if let Body::Hello(hello) = body {
+                // How late it is depends on that.
+                peer.interval = hello.interval;
+            }
             if let Some(past) = self.past.remove(&station) {
                 peer.resume(past);
             }
@@ -324,11 +328,10 @@ impl Peers {
         self.ever
     }
 
-    /// Whether this is the Ethernet address of a peer, or of one that was heard in the last [`REMEMBERED`]. A node that hears again, after
-    /// it was cut off, hears others answer before they say hello.
-    pub fn knows(&self, mac: Mac, now: Duration) -> bool {
-        let lately = |past: &Past| past.mac == mac && now < past.heard + REMEMBERED;
-        self.peers.values().any(|peer| peer.mac == mac) || self.past.values().any(lately)
+    /// Whether this is the Ethernet address of a station that was heard in the last [`REMEMBERED`], and is no peer now. A node that
+    /// hears again, after it was cut off, hears others answer before they say hello.
+    pub fn was_heard(&self, mac: Mac, now: Duration) -> bool {
+        self.past.values().any(|past| past.mac == mac && now < past.heard + REMEMBERED)
     }
 
     /// Whether peers speak here of whom none has heard us for k intervals: our frames do not get through.

@@ -234,6 +234,28 @@ fn who_was_late_and_is_forgotten_is_known_to_be_late_when_it_comes_again() {
     assert_eq!(peers.get(station("a")).unwrap().patience(K), ms(150), "it was late once more, and by more");
 }
 
+/// Its own interval counts, not that of everybody else.
+#[test]
+fn who_comes_again_is_as_late_as_its_own_interval_says() {
+    for (interval, silence, patience) in [(30, 170, 90), (30, 400, 0), (200, 900, 600), (200, 2_000, 0)] {
+        let mut peers = peers();
+        let mut at = 0;
+        let speaks = |peers: &mut Peers, at: u64| {
+            let hello = Hello { interval: ms(interval), ..hello("a", &[(me(), EPOCH)]) };
+            say(peers, "a", ms(at), hello);
+        };
+        for _ in 0..3 {
+            speaks(&mut peers, at);
+            speaks(&mut peers, at + interval);
+            wait(&mut peers, ms(at + interval + silence));
+            at += interval + silence;
+        }
+        speaks(&mut peers, at);
+        let found = peers.get(station("a")).unwrap().patience(K);
+        assert_eq!(found, ms(patience), "each {interval} ms, silent for {silence} ms");
+    }
+}
+
 #[test]
 fn the_kernel_of_who_was_late_may_be_silent_for_as_much_longer() {
     let mut peers = peers();

@@ -122,7 +122,7 @@ pub struct Speaker {
     /// Addresses that nobody may answer for since then: one that returns soon is not new.
     lately: BTreeMap<IpAddr, Duration>,
     /// Who announced an address of ours, and when to see whether it has claimed it.
-    rivals: BTreeMap<(LinkIndex, IpAddr), (Mac, Duration)>,
+    rivals: BTreeMap<(LinkIndex, IpAddr), BTreeMap<Mac, Duration>>,
     announcer: Announcer,
     conflicts: Conflicts,
     askers: Askers,

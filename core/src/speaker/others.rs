@@ -1,5 +1,6 @@
 //! Other hosts on the link: those that have an address of ours too, and those that are to learn where it is now.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -92,15 +93,17 @@ impl Speaker {
         let whose = |mac: Mac| {
             if links.values().any(|segment| segment.link.mac == mac) {
                 Station::Ours
-            } else if links.values().any(|segment| segment.peers.knows(mac, now)) {
+            } else if links.values().any(|segment| segment.peers.iter().any(|(_, peer)| peer.mac == mac)) {
                 Station::Speaker
+            } else if links.values().any(|segment| segment.peers.was_heard(mac, now)) {
+                Station::Silent
             } else {
                 Station::Foreign
             }
         };
         let seen = self.conflicts.see(link, &sighting, whose, now);
         if let Some(Seen::Rival { address, mac }) = seen {
-            self.rivals.entry((link, address)).or_insert((mac, now + CLAIM_COMES));
+            self.rivals.entry((link, address)).or_default().entry(mac).or_insert(now + CLAIM_COMES);
         }
     }
 
@@ -108,13 +111,25 @@ impl Speaker {
     /// or it will count no more, as a node that hears nobody and took itself for the last one left. Nobody would tell the
     /// clients then, so it is looked at until that is known.
     fn answer_rivals(&mut self, now: Duration) {
-        let due = self.rivals.iter().filter(|(_, (_, at))| *at <= now);
-        for ((link, address), mac) in due.map(|(key, (mac, _))| (*key, *mac)).collect::<Vec<_>>() {
-            if self.links.get(&link).is_some_and(|segment| segment.own.is_claimed_by(address, mac)) {
-                self.rivals.insert((link, address), (mac, now + self.config.timing.interval / 2));
-                continue;
+        let (links, again) = (&self.links, now + self.config.timing.interval / 2);
+        let mut answered = Vec::new();
+        self.rivals.retain(|(link, address), rivals| {
+            let before = rivals.len();
+            rivals.retain(|mac, at| {
+                let due = *at <= now;
+                let claims =
+                    || links.get(link).is_some_and(|segment| segment.own.is_claimed_by(*address, *mac));
+                if due && claims() {
+                    *at = again;
+                }
+                *at > now
+            });
+            if rivals.len() < before {
+                answered.push((*link, *address));
             }
-            self.rivals.remove(&(link, address));
+            !rivals.is_empty()
+        });
+        for (link, address) in answered {
             self.conflicts.answer_rival(link, address, now);
         }
     }
@@ -190,7 +205,7 @@ impl Speaker {
     }
 
     pub(super) fn others_deadline(&self) -> Option<Duration> {
-        let rivals = self.rivals.values().map(|(_, at)| *at);
+        let rivals = self.rivals.values().flat_map(BTreeMap::values).copied();
         self.conflicts.next_deadline().into_iter().chain(self.askers.next_deadline()).chain(rivals).min()
     }
 }
