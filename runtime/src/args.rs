@@ -29,7 +29,7 @@ pub struct CommonArgs {
     #[arg(long, env = "FERROLB_METRICS_ADDRESS")]
     pub metrics_address: Option<IpAddr>,
 
-    /// Serve by HTTPS, but not on loopback; and /metrics only for those whom the API server lets get this path
+    /// Serve by HTTPS, but not at an --admin-address of loopback alone; and /metrics only for those whom the API server lets get this path
     #[arg(long, env = "FERROLB_METRICS_HTTPS")]
     pub metrics_https: bool,
 

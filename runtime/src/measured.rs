@@ -7,8 +7,8 @@ use axum::http::{Method, Request, Response};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tower::{Layer, Service};
-use tracing::Instrument;
 use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use crate::metrics::Common;
 use crate::traces::TRACES;
@@ -60,6 +60,7 @@ where
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let (verb, began, metrics) = (verb(&request), Instant::now(), self.metrics.clone());
         let (method, path) = (request.method().as_str(), request.uri().path());
+        let watched = (verb == "watch").then(|| path.to_owned());
         let span = tracing::info_span!(
             target: TRACES,
             "request",
@@ -72,21 +73,43 @@ where
             http.response.status_code = Empty,
         );
         let answer = span.in_scope(|| self.inner.call(request));
-        let of_answer = span.clone();
+        let mut sent = Sent { verb, began, metrics, span: span.clone(), code: None, watched };
         async move {
             let answer = answer.await;
-            let code = answer.as_ref().ok().map(|answer| answer.status().as_u16());
-            metrics.requested(verb, code, began.elapsed());
-            if let Some(code) = code {
-                of_answer.record("http.response.status_code", code);
-            }
-            if code.is_none_or(|code| code >= 400) {
-                of_answer.record("otel.status_code", "ERROR");
-            }
+            sent.code = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+            drop(sent);
             answer
         }
         .instrument(span)
         .boxed()
+    }
+}
+
+/// A request that is under way. It is counted when this is dropped, answered or not: whoever has waited for too long for an
+/// answer drops it.
+struct Sent {
+    verb: &'static str,
+    began: Instant,
+    metrics: Common,
+    span: Span,
+    /// Of the answer, once it is there.
+    code: Option<u16>,
+    /// The path of what is watched.
+    watched: Option<String>,
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.metrics.requested(self.verb, self.code, self.began.elapsed());
+        if let (Some(200), Some(path)) = (self.code, &self.watched) {
+            self.metrics.watch_answered(path);
+        }
+        if let Some(code) = self.code {
+            self.span.record("http.response.status_code", code);
+        }
+        if self.code.is_none_or(|code| code >= 400) {
+            self.span.record("otel.status_code", "ERROR");
+        }
     }
 }
 
@@ -122,6 +145,24 @@ mod tests {
         ] {
             let request = Request::builder().method(method).uri(path).body(()).unwrap();
             assert_eq!(verb(&request), expected, "{method} {path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_was_given_up_is_one_without_an_answer() {
+        let hangs = tower::service_fn(|_: Request<()>| std::future::pending::<Result<Response<()>, ()>>());
+        let common = Common::default();
+        let mut client = Measured::new(hangs, common.clone());
+        let write = Request::builder().method("PATCH").uri("/a").body(()).unwrap();
+        let answer = tokio::time::timeout(std::time::Duration::from_millis(5), client.call(write)).await;
+        assert!(answer.is_err(), "it has no answer");
+        let text = common.text();
+        for line in [
+            r#"ferrolb_api_requests_total{verb="patch",code="none"} 1"#,
+            "metallb_k8s_client_update_errors_total 1",
+            r#"ferrolb_api_request_seconds_count{verb="patch"} 1"#,
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
         }
     }
 }

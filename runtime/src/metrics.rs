@@ -1,9 +1,10 @@
 //! Metrics that both programs have: the process, its requests to the API server, its watches.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
@@ -15,6 +16,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use tokio::sync::Notify;
 
 /// Seconds that requests take: from a server next door to one that is about to be given up.
 const SECONDS: [f64; 10] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
@@ -31,6 +33,8 @@ pub(crate) struct Common {
     update_errors: Counter,
     config_loaded: Gauge,
     config_stale: Gauge,
+    /// By the plural of a kind: told when a watch of it is answered.
+    answered: Arc<Mutex<BTreeMap<String, Arc<Notify>>>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -61,6 +65,7 @@ impl Default for Common {
             update_errors: Counter::default(),
             config_loaded: Gauge::default(),
             config_stale: Gauge::default(),
+            answered: Arc::default(),
         }
     }
 }
@@ -113,7 +118,7 @@ impl Common {
         );
         own.register(
             "watch_failing",
-            "1 while what the API server has of a kind of object cannot be read, else 0",
+            "Watches of a kind of object that do not work now: what the API server has of it cannot be read",
             self.watch_failing.clone(),
         );
     }
@@ -139,12 +144,28 @@ impl Common {
 
     /// The figures of one watch.
     pub(crate) fn watch(&self, kind: Cow<'static, str>) -> WatchMetrics {
+        let answered = self.answers(&kind);
         let kind = Kind { kind };
         let failing = self.watch_failing.get_or_create(&kind).clone();
         WatchMetrics {
             failures: self.watch_failures.get_or_create(&kind).clone(),
             failing,
             is_failing: AtomicBool::new(false),
+            answered,
+        }
+    }
+
+    fn answers(&self, plural: &str) -> Arc<Notify> {
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.entry(plural.to_owned()).or_default().clone()
+    }
+
+    /// The API server has answered to a watch of what is at the end of this path.
+    pub(crate) fn watch_answered(&self, path: &str) {
+        let plural = path.rsplit('/').next().unwrap_or_default();
+        let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner).get(plural).cloned();
+        if let Some(answered) = answered {
+            answered.notify_waiters();
         }
     }
 
@@ -165,12 +186,24 @@ fn writes(verb: &str) -> bool {
     !matches!(verb, "get" | "watch")
 }
 
+#[cfg(test)]
+impl Common {
+    /// All of them as text.
+    pub(crate) fn text(&self) -> String {
+        let (mut registry, mut text) = (Registry::default(), String::new());
+        self.register(&mut registry);
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap_or_default();
+        text
+    }
+}
+
 /// What is counted of one watch.
 #[derive(Debug)]
 pub(crate) struct WatchMetrics {
     failures: Counter,
     failing: Gauge,
     is_failing: AtomicBool,
+    answered: Arc<Notify>,
 }
 
 impl WatchMetrics {
@@ -183,6 +216,11 @@ impl WatchMetrics {
     /// It works.
     pub(crate) fn works(&self) {
         self.set(false);
+    }
+
+    /// Whoever is told when the API server has answered to a watch of this kind.
+    pub(crate) fn answered(&self) -> Arc<Notify> {
+        self.answered.clone()
     }
 
     /// One kind may be watched in more than one way: then the number of watches that fail is shown.
@@ -252,15 +290,8 @@ fn kibibytes(status: &str, name: &str) -> i64 {
 mod tests {
     use super::*;
 
-    fn shown(common: &Common) -> String {
-        let (mut registry, mut text) = (Registry::default(), String::new());
-        common.register(&mut registry);
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        text
-    }
-
     fn value(common: &Common, name_and_labels: &str) -> f64 {
-        let text = shown(common);
+        let text = common.text();
         let line = text.lines().find_map(|line| line.strip_prefix(name_and_labels)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("{name_and_labels} is not in\n{text}")).parse().unwrap()
     }

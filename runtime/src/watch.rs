@@ -124,7 +124,22 @@ async fn follow<K>(
 {
     let events = watch_events(api, select.timeout(seconds)).backoff(Pauses::default());
     let mut events = std::pin::pin!(events);
-    while let Some(event) = events.next().await {
+    let answered = report.watch.answered();
+    loop {
+        // Before the watch is begun, so that no answer is missed.
+        let mut again = std::pin::pin!(answered.notified());
+        again.as_mut().enable();
+        let event = tokio::select! {
+            biased;
+            event = events.next() => match event {
+                Some(event) => event,
+                None => return,
+            },
+            () = again, if report.failing => {
+                report.answered(&K::plural(&()));
+                continue;
+            }
+        };
         match &event {
             Ok(Event::Init) => {}
             Ok(Event::InitApply(_)) => report.metrics.updated(1),
@@ -168,13 +183,18 @@ struct Report {
     token: Option<Token>,
     metrics: Common,
     watch: WatchMetrics,
+    /// It does not work now.
+    failing: bool,
+    /// That was said, and its end was not.
+    told: bool,
+    /// What was said last, and when.
     failure: Option<(String, Instant)>,
 }
 
 impl Report {
     fn new(token: Option<Token>, metrics: Common, plural: Cow<'static, str>) -> Self {
         let watch = metrics.watch(plural);
-        Report { token, metrics, watch, failure: None }
+        Report { token, metrics, watch, failing: false, told: false, failure: None }
     }
 
     fn listed(&mut self, plural: &str) {
@@ -184,10 +204,18 @@ impl Report {
         self.recovered(plural);
     }
 
-    /// Events come again. A watch that goes on where it was cut shows that only by its next event.
+    /// Events come again.
     fn recovered(&mut self, plural: &str) {
+        self.answered(plural);
+        self.failure = None;
+    }
+
+    /// The API server has answered to a watch that goes on where the last one was cut: it shows no event until there is news. What was
+    /// said of its failure is not said again soon: it may fail as soon as it is answered, each time.
+    fn answered(&mut self, plural: &str) {
         self.watch.works();
-        if self.failure.take().is_some() {
+        self.failing = false;
+        if std::mem::take(&mut self.told) {
             tracing::info!(kind = plural, "watching again");
         }
     }
@@ -202,9 +230,11 @@ impl Report {
             return;
         }
         self.watch.failed();
+        self.failing = true;
         let news = self.failure.as_ref().is_none_or(|(last, at)| *last != text || at.elapsed() > REPEAT);
         if news {
             tracing::warn!(kind = %plural, "{text}; trying again");
+            self.told = true;
             self.failure = Some((text, Instant::now()));
         }
     }
@@ -247,4 +277,72 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::body::Body;
+    use axum::http::{Request, Response};
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::client::Body as Sent;
+    use tower::Layer;
+
+    use super::*;
+
+    /// An API server without any ConfigMap. The first watch of them ends, the second is refused, all others go on without news.
+    fn server(watches: Arc<AtomicUsize>) -> impl Fn(Request<Sent>) -> Response<Body> + Clone {
+        move |request| {
+            let (status, body) = if !request.uri().query().unwrap_or_default().contains("watch=true") {
+                let list = r#"{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[]}"#;
+                (200, Body::from(list))
+            } else {
+                match watches.fetch_add(1, Ordering::Relaxed) {
+                    0 => (200, Body::empty()),
+                    1 => {
+                        (500, Body::from(r#"{"kind":"Status","status":"Failure","code":500,"message":"no"}"#))
+                    }
+                    _ => {
+                        let quiet = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+                        (200, Body::from_stream(quiet))
+                    }
+                }
+            };
+            let mut answer = Response::new(body);
+            *answer.status_mut() = axum::http::StatusCode::from_u16(status).unwrap_or_default();
+            answer
+        }
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_goes_on_without_news_works() {
+        let (common, watches) = (Common::default(), Arc::new(AtomicUsize::new(0)));
+        let answer = server(watches.clone());
+        let service =
+            tower::service_fn(move |request| std::future::ready(Ok::<_, std::io::Error>(answer(request))));
+        let client = kube::Client::new(common.layer().layer(service), "default");
+        let report = Report::new(None, common.clone(), "configmaps".into());
+        let following = follow(Api::<ConfigMap>::all(client), Config::default(), 60, report, |_| {});
+        let figure = |name: &str| {
+            let name = format!("ferrolb_{name}{{kind=\"configmaps\"}} ");
+            let text = common.text();
+            text.lines().find_map(|line| line.strip_prefix(&name)).map(str::to_owned)
+        };
+        let looking = async {
+            loop {
+                let shown = (figure("watch_failures_total"), figure("watch_failing"));
+                if watches.load(Ordering::Relaxed) > 2 && shown == (Some("1".into()), Some("0".into())) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(20), async {
+            tokio::select! { () = following => panic!("it ended"), () = looking => {} }
+        });
+        let count = watches.load(Ordering::Relaxed);
+        assert!(ended.await.is_ok(), "{count} watches\n{}", common.text());
+    }
 }

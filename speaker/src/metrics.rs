@@ -8,8 +8,8 @@ mod addresses;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ferrolb_core::announce::{self, Ignored, LinkIndex};
@@ -30,6 +30,9 @@ use prometheus_client::registry::Registry;
 use addresses::Addresses;
 pub(crate) use addresses::Ours;
 
+/// By which ways peers are heard, and how that is called.
+const TRANSPORTS: [(Transport, &str); 2] = [(Transport::Ethernet, "ethernet"), (Transport::Udp, "udp")];
+
 /// All of them. Clones share their values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -49,6 +52,8 @@ pub struct Metrics {
     datagrams: Family<Kind, Counter>,
     peers: Family<Heard, Gauge>,
     unheard: Family<Link, Gauge>,
+    /// The interfaces that peers are shown of.
+    links: Arc<Mutex<BTreeSet<String>>>,
     standing_in: Gauge,
     pauses: Counter,
     conflicts: Family<Conflict, Gauge>,
@@ -146,6 +151,7 @@ impl Metrics {
             datagrams: Family::default(),
             peers: Family::default(),
             unheard: Family::default(),
+            links: Arc::default(),
             standing_in: Gauge::default(),
             pauses: Counter::default(),
             conflicts: Family::default(),
@@ -349,10 +355,11 @@ impl Metrics {
 
     /// Who counts on each link, and for whom is stood in.
     pub fn peers(&self, speaker: &Speaker, links: &BTreeMap<LinkIndex, announce::Link>) {
+        self.only(speaker.peers().filter_map(|(link, _)| links.get(&link)).map(|link| link.name.as_str()));
         for (link, peers) in speaker.peers() {
             let Some(link) = links.get(&link) else { continue };
             let counting = || peers.standings().keys().filter_map(|station| peers.get(*station));
-            for (transport, name) in [(Transport::Ethernet, "ethernet"), (Transport::Udp, "udp")] {
+            for (transport, name) in TRANSPORTS {
                 let count = counting().filter(|peer| peer.transport() == transport).count();
                 let label = Heard { interface: link.name.clone(), transport: name };
                 self.peers.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -363,12 +370,27 @@ impl Metrics {
         self.pauses.inner().store(speaker.counts().pauses, Ordering::Relaxed);
     }
 
-    /// So many nodes are not heard on each link that should be.
+    /// So many nodes are not heard on each link that should be: on these links, which are all that there are.
     pub fn unheard<'a>(&self, links: impl Iterator<Item = (&'a str, usize)>) {
+        let links: Vec<_> = links.collect();
+        self.only(links.iter().map(|(interface, _)| *interface));
         for (interface, count) in links {
             let label = Link { interface: interface.to_owned() };
             self.unheard.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+    }
+
+    /// There are these links. The series of one that is gone vanish: nobody is to be heard there.
+    fn only<'a>(&self, interfaces: impl Iterator<Item = &'a str>) {
+        let now: BTreeSet<String> = interfaces.map(str::to_owned).collect();
+        let mut shown = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        for interface in shown.difference(&now) {
+            self.unheard.remove(&Link { interface: interface.clone() });
+            for (_, transport) in TRANSPORTS {
+                self.peers.remove(&Heard { interface: interface.clone(), transport });
+            }
+        }
+        *shown = now;
     }
 
     /// A packet socket reported an error.
@@ -416,6 +438,25 @@ mod tests {
         metrics.register(&mut registry);
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         text
+    }
+
+    #[test]
+    fn of_a_link_that_is_gone_nothing_is_shown() {
+        let metrics = Metrics::new("node-1");
+        let unheard = |links: &[(&'static str, usize)]| {
+            metrics.unheard(links.iter().copied());
+            let text = shown(&metrics);
+            let lines = text.lines().filter(|line| line.starts_with("ferrolb_speaker_unheard_nodes{"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let line = |link: &str, count: usize| {
+            format!("ferrolb_speaker_unheard_nodes{{interface=\"{link}\"}} {count}")
+        };
+        let mut both = unheard(&[("lan", 0), ("vlan7", 2)]);
+        both.sort();
+        assert_eq!(both, [line("lan", 0), line("vlan7", 2)]);
+        assert_eq!(unheard(&[("lan", 1)]), [line("lan", 1)]);
+        assert_eq!(unheard(&[]), Vec::<String>::new());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use ferrolb_core::allocate::Grace;
 use ferrolb_core::lease::Accession;
 use ferrolb_core::service::{Role, ServiceKey};
 
-use super::{Brain, Effect, Write};
+use super::{Brain, Effect, Figures, Write};
 
 /// What a controller is among its replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,9 +57,11 @@ impl Brain {
         }
     }
 
-    /// The reign is over. Writes under way are remembered: should it be this one's turn again, it is no clean one.
+    /// The reign is over. Writes under way are remembered: should it be this one's turn again, it is no clean one. Figures are those
+    /// of whoever leads: ours would stay as they are now.
     pub(super) fn abdicate(&mut self) {
         self.reign = Reign::Follower;
+        self.figures = Figures::default();
         self.statuses.clear();
         self.world.advertised.stale = true;
     }
@@ -121,5 +123,21 @@ impl Brain {
         if let Reign::Fencing { left, .. } = &mut self.reign {
             left.remove(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_leads_no_more_shows_no_figures() {
+        let mut brain = Brain::new("one", Duration::from_secs(15), None);
+        brain.figures.pending = 3;
+        brain.figures.pools.insert("lan".into(), [(10, 4), (0, 0)]);
+        brain.abdicate();
+        assert_eq!(brain.figures, Figures::default());
     }
 }

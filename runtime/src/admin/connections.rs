@@ -1,8 +1,9 @@
 //! Connections of readers, each with a bound on its time and on what it makes us keep.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -23,6 +24,10 @@ use tower::ServiceExt;
 
 /// So many connections at once; more wait in the kernel.
 const MOST: usize = 64;
+
+/// So many of them from one address; more are closed. Whoever keeps connections open must not keep out the kubelet, whose probe
+/// would end the program then.
+pub(super) const MOST_OF_ONE: usize = 8;
 
 /// How long the TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -50,6 +55,7 @@ pub(super) async fn serve(
     shutdown: CancellationToken,
 ) {
     let (room, acceptor) = (Arc::new(Semaphore::new(MOST)), tls.map(TlsAcceptor::from));
+    let guests = Arc::new(Guests::default());
     let accept = async {
         loop {
             let Ok(place) = room.clone().acquire_owned().await else { return };
@@ -61,6 +67,10 @@ pub(super) async fn serve(
                     continue;
                 }
             };
+            let Some(guest) = Guests::admit(&guests, from.ip().to_canonical()) else {
+                tracing::debug!(%from, "too many connections of one address");
+                continue;
+            };
             let (router, acceptor, shutdown) = (router.clone(), acceptor.clone(), shutdown.clone());
             tokio::spawn(async move {
                 match acceptor {
@@ -71,11 +81,47 @@ pub(super) async fn serve(
                         Err(_) => tracing::debug!("a TLS handshake took too long"),
                     },
                 }
-                drop(place);
+                drop((place, guest));
             });
         }
     };
     shutdown.run_until_cancelled(accept).await;
+}
+
+/// How many connections each address has.
+#[derive(Debug, Default)]
+struct Guests(Mutex<BTreeMap<IpAddr, usize>>);
+
+impl Guests {
+    /// One more from this address, if it may have one.
+    fn admit(guests: &Arc<Guests>, from: IpAddr) -> Option<Guest> {
+        let mut count = guests.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let has = count.entry(from).or_default();
+        if *has >= MOST_OF_ONE {
+            return None;
+        }
+        *has += 1;
+        Some(Guest { guests: guests.clone(), from })
+    }
+}
+
+/// A connection that counts until this is dropped.
+#[derive(Debug)]
+struct Guest {
+    guests: Arc<Guests>,
+    from: IpAddr,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut count = self.guests.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(has) = count.get_mut(&self.from) {
+            *has -= 1;
+            if *has == 0 {
+                count.remove(&self.from);
+            }
+        }
+    }
 }
 
 async fn attend<S>(stream: S, from: SocketAddr, router: Router, shutdown: &CancellationToken)

@@ -4,6 +4,7 @@
 //! `get` the path `/metrics`. What the server said is kept for a short while, under the token's hash.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -81,11 +82,13 @@ pub(super) struct Reviews {
     client: Client,
     clock: fn() -> Duration,
     known: Mutex<Known>,
+    /// It was said that this program may not ask.
+    warned: AtomicBool,
 }
 
 impl Reviews {
     pub(super) fn new(client: Client) -> Self {
-        Reviews { client, clock: now, known: Mutex::default() }
+        Reviews { client, clock: now, known: Mutex::default(), warned: AtomicBool::new(false) }
     }
 
     /// Whether whoever sends these headers may read the metrics.
@@ -101,9 +104,10 @@ impl Reviews {
             Some(said) => said.verdict,
             None => Err(Refusal::NotNow),
         };
-        if !self.lock().may_ask(began) {
-            // Whoever is known does not wait behind strangers.
-            return late().map_err(|_| Refusal::TooMany);
+        // Whoever may read does not wait behind strangers: those are few, and each is asked about once in a while.
+        let known = before.is_some_and(|said| said.verdict.is_ok() && said.at_most > began);
+        if !known && !self.lock().may_ask(began) {
+            return Err(Refusal::TooMany);
         }
         match tokio::time::timeout(REVIEW, review(&self.client, token)).await {
             Ok(Ok(verdict)) => {
@@ -111,6 +115,14 @@ impl Reviews {
                 verdict
             }
             Ok(Err(error)) => {
+                let forbidden = matches!(&error, kube::Error::Api(status) if status.is_forbidden());
+                if forbidden && !self.warned.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        %error,
+                        "nobody gets the metrics by HTTPS: this program may not ask the API server who may read them; apply \
+                         config/components/metrics-https, or have the chart make its ClusterRole"
+                    );
+                }
                 tracing::debug!(%error, "the API server does not say who may read the metrics");
                 late()
             }

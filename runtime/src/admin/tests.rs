@@ -166,6 +166,36 @@ async fn whoever_takes_no_answer_makes_us_keep_few_texts_and_keeps_no_probe_out(
     server.await.unwrap();
 }
 
+#[tokio::test]
+async fn whoever_keeps_connections_open_keeps_nobody_else_out() {
+    let (busy, address) = free();
+    drop(busy);
+    let context = Context::default();
+    let args = args(&["--admin-port", &address.port().to_string()]);
+    let server = tokio::spawn(serve(args, context.clone()));
+    let mut idle = Vec::new();
+    for _ in 0..2 * connections::MOST_OF_ONE {
+        idle.push(connected(address).await);
+    }
+    let mut closed = 0;
+    for stream in &mut idle[connections::MOST_OF_ONE..] {
+        // The others are idle, and nothing comes of them.
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut [0; 1])).await;
+        closed += usize::from(matches!(read, Ok(Ok(0) | Err(_))));
+    }
+    assert_eq!(closed, connections::MOST_OF_ONE);
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut probe = other.connect(address).await.unwrap();
+    probe.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut said = String::new();
+    probe.read_to_string(&mut said).await.unwrap();
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+
+    context.shutdown.cancel();
+    server.await.unwrap();
+}
+
 /// Takes any certificate.
 #[derive(Debug)]
 struct Trusting;

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderValue, Request, Response};
@@ -38,7 +38,8 @@ impl Server {
             let server = server.clone();
             async move { server.answer(request).await }
         });
-        Reviews { client: Client::new(service, "default"), clock, known: Mutex::default() }
+        let warned = AtomicBool::new(false);
+        Reviews { client: Client::new(service, "default"), clock, known: Mutex::default(), warned }
     }
 
     async fn answer(&self, request: Request<kube::client::Body>) -> Result<Response<Body>, BoxError> {
@@ -150,4 +151,16 @@ async fn strangers_can_neither_make_the_server_busy_nor_drive_readers_out() {
     server.asked();
     assert_eq!(reviews.judge(&prometheus).await, Ok(()));
     assert_eq!(server.asked(), 0, "its verdict is kept");
+
+    // Nor by taking each turn, for longer than an old verdict counts.
+    let turns = u32::try_from(2 * UNANSWERED.as_millis() / AGAIN.as_millis()).unwrap();
+    for turn in 0..turns {
+        passes(AGAIN);
+        for stranger in 0..2 {
+            let _ = reviews.judge(&shows(&format!("Bearer {turn}-{stranger}"))).await;
+        }
+        if turn % 150 == 0 {
+            assert_eq!(reviews.judge(&prometheus).await, Ok(()), "{turn}");
+        }
+    }
 }
