@@ -89,7 +89,8 @@ pub(crate) async fn one(stage: &Stage, step: &Step) -> Result<Outcome, LabError>
             None
         }
     };
-    // Whatever happened, what has begun is ended.
+    // Whatever happened, what has begun is ended. Power comes back last: a node is back when the API server has heard of it.
+    begun.sort_by_key(|(fault, _)| fault.fault() == Fault::Kill);
     for (fault, node) in begun {
         let what = format!("{:?} ends{}", fault.fault(), at(fault.fault(), node));
         let ended = fault.end(stage).await;

@@ -46,6 +46,8 @@ impl Remains {
         }
         let mut pids: BTreeSet<i32> = in_namespaces(&inodes).into_iter().collect();
         pids.extend(remains.cgroups.iter().flat_map(|folder| cgroup::processes(folder)));
+        // A thread of whoever takes it down may still be in a group of the lab.
+        pids.remove(&i32::try_from(std::process::id()).unwrap_or_default());
         remains.processes = pids.into_iter().map(|pid| (pid, command_line(pid))).collect();
 
         let root = paths.root();

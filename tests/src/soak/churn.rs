@@ -23,7 +23,7 @@ const MOST: usize = 12;
 const POOL: &str = "10.10.0.220-10.10.0.237,fd10::220-fd10::231";
 
 /// Within so long a controller gives an address, on a busy machine too.
-const LONG: Duration = Duration::from_secs(10);
+pub const LONG: Duration = Duration::from_secs(10);
 
 /// Whoever makes and deletes them.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ pub struct Churned {
     /// So many were deleted.
     pub deleted: usize,
     /// From a create's return until an address was seen, in looks of [`EVERY`]; of those that were there long enough.
-    pub waited: Vec<Duration>,
-    /// Those that had none when they were deleted, [`LONG`] or more after they were made: from then until then.
+    pub waited: Vec<(Duration, Duration)>,
+    /// Those that had none when they were deleted, or at the end: from their creation until then.
     pub without: Vec<(Duration, Duration)>,
     /// What the API server refused.
     pub refused: Vec<String>,
@@ -66,9 +66,12 @@ impl Churn {
     }
 
     /// Ends it; what is there stays.
-    pub async fn end(self) -> Churned {
+    ///
+    /// # Errors
+    /// When it failed meanwhile.
+    pub async fn end(self) -> Result<Churned, LabError> {
         self.stop.store(true, Ordering::Relaxed);
-        self.task.await.unwrap_or_default()
+        self.task.await.map_err(|error| LabError::program("making and deleting Services", error))
     }
 }
 
@@ -93,14 +96,15 @@ async fn run(scene: Scene, clock: Clock, stop: Arc<AtomicBool>) -> Churned {
                 churned.deleted += 1;
                 let gone = there.remove(&name);
                 let now = clock.now();
-                let long = gone.filter(|gone| !gone.addressed && gone.made + LONG <= now);
-                churned.without.extend(long.map(|gone| (gone.made, now)));
+                churned.without.extend(gone.filter(|gone| !gone.addressed).map(|gone| (gone.made, now)));
             })
         };
         if let Err(error) = done {
             churned.refused.push(error.to_string());
         }
     }
+    let now = clock.now();
+    churned.without.extend(there.values().filter(|one| !one.addressed).map(|one| (one.made, now)));
     churned
 }
 
@@ -128,7 +132,7 @@ async fn look(scene: &Scene, clock: Clock, there: &mut BTreeMap<String, There>, 
         let name = service.metadata.name.as_deref().unwrap_or_default();
         if let Some(one) = there.get_mut(name).filter(|one| !one.addressed) {
             one.addressed = true;
-            churned.waited.push(clock.now().saturating_sub(one.made));
+            churned.waited.push((one.made, clock.now()));
         }
     }
 }

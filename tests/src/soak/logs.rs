@@ -3,32 +3,45 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
 
-use super::Done;
+use super::Span;
 use crate::chaos::Fault;
 use crate::lab::Lab;
 use crate::scene::SYSTEM;
 
 /// So long after the end of a fault what it brought may still be said: a watch is opened anew with pauses up to that.
-const AFTERWARDS: Duration = Duration::from_secs(120);
+const AFTERWARDS: Duration = Duration::from_secs(90);
 
-/// Reads what is new in the logs of all pods of ours, while their files are there.
+/// The files are read once in so long: those of a pod go with it.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Reads what is new in the logs of all pods of ours.
 #[derive(Debug)]
 pub struct Logs {
+    stop: Arc<AtomicBool>,
+    reader: JoinHandle<Reader>,
+}
+
+/// What has been read.
+#[derive(Debug)]
+struct Reader {
     nodes: Vec<PathBuf>,
-    read: BTreeMap<PathBuf, u64>,
+    /// By a file's number, as a log that is full gets another name.
+    read: BTreeMap<u64, u64>,
     lines: Vec<Line>,
 }
 
 /// A line that is to be explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// When it was read: it was said since the look before.
+    /// When it was said, on the soak's clock.
     pub at: Duration,
-    /// Since when it can have been said.
-    pub since: Duration,
     /// Which program said it.
     pub program: String,
     /// What, from its level on.
@@ -56,7 +69,7 @@ struct Known {
 }
 
 /// Whatever keeps a node or a program from the API server for a while.
-pub(super) const NO_API: &[Fault] =
+const NO_API: &[Fault] =
     &[Fault::ApiCut, Fault::ApiAway, Fault::BothPorts, Fault::Kill, Fault::Stop, Fault::ControllerGone];
 
 /// What takes a node's link away, or brings it anew.
@@ -75,7 +88,13 @@ const UNHEARD: &[Fault] = &[
 
 /// All that is explained. What is not in here is to be looked into.
 const KNOWN: &[Known] = &[
-    Known { words: "trying again", faults: NO_API, why: "the API server could not be reached" },
+    Known {
+        words: "ferrolb_runtime::watch: cannot read",
+        faults: NO_API,
+        why: "the API server could not be reached",
+    },
+    Known { words: "complaint: cannot", faults: NO_API, why: "the API server could not be reached" },
+    Known { words: "run: cannot write", faults: NO_API, why: "the API server could not be reached" },
     Known { words: "no answer about the Lease", faults: NO_API, why: "the API server could not be reached" },
     Known { words: "no interface can be announced on", faults: NO_LINK, why: "the node had no link" },
     Known { words: "can use none of the interfaces", faults: NO_LINK, why: "the owner had no link" },
@@ -84,32 +103,46 @@ const KNOWN: &[Known] = &[
 
 impl Logs {
     /// Begins where the logs end now.
-    pub fn begin(lab: &Lab) -> Self {
+    pub fn begin(lab: &Lab, began: SystemTime) -> Self {
         let nodes = lab.config.node_names().iter().map(|node| lab.paths.node(node).join("logs")).collect();
-        let mut logs = Logs { nodes, read: BTreeMap::new(), lines: Vec::new() };
-        logs.look(Duration::ZERO);
-        logs.lines.clear();
-        logs
+        let mut reader = Reader { nodes, read: BTreeMap::new(), lines: Vec::new() };
+        reader.look(began);
+        reader.lines.clear();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = stop.clone();
+        let reader = std::thread::spawn(move || {
+            while !stopping.load(Ordering::Relaxed) {
+                std::thread::sleep(EVERY);
+                reader.look(began);
+            }
+            reader
+        });
+        Logs { stop, reader }
     }
 
+    /// All that was said; nothing if the reader failed.
+    pub fn end(self) -> Option<Vec<Line>> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.reader.join().ok().map(|reader| reader.lines)
+    }
+}
+
+impl Reader {
     /// Reads on. What a file's last line is to become is left for the next look.
-    pub fn look(&mut self, at: Duration) {
-        let since = self.lines.last().map_or(Duration::ZERO, |line| line.at);
+    fn look(&mut self, began: SystemTime) {
         for (program, file) in self.nodes.iter().flat_map(|node| files(node)) {
-            let from = self.read.entry(file.clone()).or_default();
             // It may have gone meanwhile.
+            let Ok(number) = std::fs::metadata(&file).map(|file| file.ino()) else { continue };
+            let from = self.read.entry(number).or_default();
             let Ok(text) = tail(&file, *from) else { continue };
             let whole = text.rfind('\n').map_or(0, |end| end + 1);
             *from += whole as u64;
-            let lines = text[..whole].lines().filter_map(worth);
-            let line = |text| Line { at, since, program: program.clone(), text };
-            self.lines.extend(lines.map(line));
+            let line = |text: &str| {
+                let (at, text) = worth(text, began)?;
+                Some(Line { at, program: program.clone(), text })
+            };
+            self.lines.extend(text[..whole].lines().filter_map(line));
         }
-    }
-
-    /// All that was said.
-    pub fn end(self) -> Vec<Line> {
-        self.lines
     }
 }
 
@@ -125,7 +158,10 @@ fn files(folder: &Path) -> Vec<(String, PathBuf)> {
     containers
         .flat_map(|container| {
             let program = name(&container);
-            entries(&container).into_iter().map(move |file| (program.clone(), file)).collect::<Vec<_>>()
+            let plain = entries(&container)
+                .into_iter()
+                .filter(|file| file.extension().is_none_or(|kind| kind != "gz"));
+            plain.map(move |file| (program.clone(), file)).collect::<Vec<_>>()
         })
         .collect()
 }
@@ -138,25 +174,29 @@ fn tail(file: &Path, from: u64) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// What is to be explained of a line of a container's log: warnings, errors, and what is no line of ours.
-fn worth(line: &str) -> Option<String> {
+/// What is to be explained of a line of a container's log, and when it was said: warnings, errors, and what is no line of ours.
+fn worth(line: &str, began: SystemTime) -> Option<(Duration, String)> {
     // As the container runtime writes it: time, stream, F or P for a part, text; the text is ours, with --log-format=json.
-    let text = line.splitn(4, ' ').nth(3)?;
-    let Ok(said) = serde_json::from_str::<serde_json::Value>(text) else { return Some(text.to_owned()) };
+    let mut parts = line.splitn(4, ' ');
+    let (said, text) = (parts.next()?, parts.nth(2)?);
+    let said: Option<SystemTime> = said.parse::<k8s_openapi::jiff::Timestamp>().ok().map(SystemTime::from);
+    let at = said.and_then(|said| said.duration_since(began).ok()).unwrap_or_default();
+    let Ok(said) = serde_json::from_str::<serde_json::Value>(text) else {
+        return Some((at, text.to_owned()));
+    };
     let part = |name: &str| said[name].as_str().unwrap_or_default();
     match part("level") {
         "INFO" | "DEBUG" | "TRACE" => None,
-        level => Some(format!("{level} {}: {}", part("target"), part("message"))),
+        level => Some((at, format!("{level} {}: {}", part("target"), part("message")))),
     }
 }
 
 /// The lines by what they mean, each with its reason, if a fault explains it: those without come first.
-pub fn explain(lines: &[Line], done: &[Done]) -> Vec<Said> {
+pub fn explain(lines: &[Line], spans: &[Span]) -> Vec<Said> {
     let mut said: BTreeMap<(bool, String), Said> = BTreeMap::new();
     for line in lines {
-        let around = done.iter().filter(|one| one.from <= line.at && one.until + AFTERWARDS >= line.since);
-        let faults: BTreeSet<Fault> =
-            around.flat_map(|one| &one.step.faults).map(|(fault, _)| *fault).collect();
+        let around = spans.iter().filter(|one| one.from <= line.at && one.until + AFTERWARDS >= line.at);
+        let faults: BTreeSet<Fault> = around.flat_map(|one| &one.faults).copied().collect();
         let why = reason(&line.text, &faults);
         let kind = (why.is_some(), format!("{} {}", line.program, shape(&line.text)));
         let example = format!("{}: {}", line.program, line.text);
@@ -182,55 +222,85 @@ fn shape(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn began() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)
+    }
+
     #[test]
-    fn warnings_errors_and_what_is_no_line_of_ours_are_kept() {
-        let line = |text: &str| worth(&format!("2026-11-22T10:00:00.1+00:00 stderr F {text}"));
+    fn warnings_errors_and_what_is_no_line_of_ours_are_kept_with_their_time() {
+        let line = |text: &str| worth(&format!("2001-09-09T03:46:42.5+02:00 stderr F {text}"), began());
+        let at = Duration::from_millis(2_500);
         assert_eq!(line(r#"{"level":"INFO","message":"well","target":"a"}"#), None);
-        let warned = line(r#"{"level":"WARN","message":"hm","target":"a"}"#);
-        assert_eq!(warned.as_deref(), Some("WARN a: hm"));
+        assert_eq!(
+            line(r#"{"level":"WARN","message":"hm","target":"a"}"#),
+            Some((at, "WARN a: hm".to_owned()))
+        );
         let panicked = "thread 'main' panicked at x.rs:1";
-        assert_eq!(line(panicked).as_deref(), Some(panicked));
-        assert_eq!(worth("cut"), None);
+        assert_eq!(line(panicked), Some((at, panicked.to_owned())));
+        assert_eq!(worth("cut", began()), None);
+    }
+
+    fn line(at: u64, text: &str) -> Line {
+        Line { at: Duration::from_secs(at), program: "speaker".into(), text: text.into() }
+    }
+
+    /// A fault from then until then.
+    fn span(fault: Fault, from: u64, until: u64) -> Span {
+        let (from, until) = (Duration::from_secs(from), Duration::from_secs(until));
+        Span { from, until, faults: [fault].into() }
     }
 
     #[test]
     fn a_line_is_explained_by_a_fault_around_it_alone() {
-        let faults = |all: &[Fault]| all.iter().copied().collect();
-        let text = "WARN watch: cannot watch services: connection refused; trying again";
-        assert!(reason(text, &faults(&[Fault::ApiAway])).is_some());
-        assert_eq!(reason(text, &faults(&[Fault::ClientReboot])), None);
-        assert_eq!(reason("thread 'main' panicked", &faults(&[Fault::ApiAway])), None);
+        let text = "WARN ferrolb_runtime::watch: cannot read nodes: connection refused; trying again";
+        for (at, fault, explained) in [
+            (1_005, Fault::ApiAway, true),
+            (1_099, Fault::ApiAway, true),
+            (1_101, Fault::ApiAway, false),
+            (999, Fault::ApiAway, false),
+            (1_005, Fault::ClientReboot, false),
+        ] {
+            let said = explain(&[line(at, text)], &[span(fault, 1_000, 1_010)]);
+            assert_eq!(said[0].why.is_some(), explained, "{at} {fault:?}");
+        }
+        for text in ["thread 'main' panicked", "WARN ferrolb_speaker::links: cannot open; trying again"] {
+            let said = explain(&[line(1_005, text)], &[span(Fault::ApiAway, 1_000, 1_010)]);
+            assert_eq!(said[0].why, None, "{text}");
+        }
     }
 
     #[test]
     fn lines_that_differ_in_numbers_are_one() {
-        let line = |text: &str| Line {
-            at: Duration::from_secs(1),
-            since: Duration::ZERO,
-            program: "speaker".into(),
-            text: text.into(),
-        };
-        let lines = [line("WARN a: after 3 tries"), line("WARN a: after 4 tries"), line("WARN b: other")];
+        let lines =
+            [line(1, "WARN a: after 3 tries"), line(2, "WARN a: after 4 tries"), line(3, "WARN b: other")];
         let said = explain(&lines, &[]);
         assert_eq!(said.iter().map(|said| said.count).collect::<Vec<_>>(), [2, 1]);
         assert!(said.iter().all(|said| said.why.is_none()));
     }
 
     #[test]
-    fn files_are_read_on_from_where_the_last_whole_line_ended() {
-        let folder = std::env::temp_dir().join(format!("soak-logs-{}", std::process::id()));
-        let container = folder.join(format!("{SYSTEM}_ferrolb-speaker-x_uid/speaker"));
+    fn files_are_read_on_from_where_the_last_whole_line_ended_under_whatever_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let container = folder.path().join(format!("{SYSTEM}_ferrolb-speaker-x_uid/speaker"));
         std::fs::create_dir_all(&container).unwrap();
-        std::fs::create_dir_all(folder.join("other_pod_uid/web")).unwrap();
+        std::fs::create_dir_all(folder.path().join("other_pod_uid/web")).unwrap();
         let file = container.join("0.log");
-        let line = |text: &str| format!("t stderr F {text}\n");
-        std::fs::write(&file, line("one") + "t stderr F t").unwrap();
-        let mut logs = Logs { nodes: vec![folder.clone()], read: BTreeMap::new(), lines: Vec::new() };
-        logs.look(Duration::from_secs(1));
-        std::fs::write(&file, line("one") + &line("two")).unwrap();
-        logs.look(Duration::from_secs(2));
-        std::fs::remove_dir_all(&folder).unwrap();
-        let texts: Vec<&str> = logs.lines.iter().map(|line| line.text.as_str()).collect();
-        assert_eq!(texts, ["one", "two"]);
+        let text = |text: &str| format!("2001-09-09T01:46:41Z stderr F {text}\n");
+        let append = |text: &str| {
+            let mut file = File::options().create(true).append(true).open(&file).unwrap();
+            std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        };
+        append(&(text("one") + "2001"));
+        let mut reader =
+            Reader { nodes: vec![folder.path().to_owned()], read: BTreeMap::new(), lines: Vec::new() };
+        reader.look(began());
+        append("-09-09T01:46:41Z stderr F two\n");
+        reader.look(began());
+        std::fs::rename(&file, container.join("0.log.20010909")).unwrap();
+        append(&text("three"));
+        reader.look(began());
+        let texts: Vec<&str> = reader.lines.iter().map(|line| line.text.as_str()).collect();
+        let texts: BTreeSet<&str> = texts.into_iter().collect();
+        assert_eq!((reader.lines.len(), texts), (3, ["one", "two", "three"].into()));
     }
 }

@@ -4,7 +4,7 @@
 //!   churn:   Services made and deleted without end ──────────────► record of every change ─► history::check
 //!   traffic: clients connect to five addresses, 500 times a second ─► Attempts ─┐
 //!   faults:  one, or two at once, by seed, each judged on the wire ─► Outcomes ─┼─► Report
-//!   looks:   memory and sockets of each program, groups of each node ───────────┤
+//!   looks:   memory of each program; its sockets and groups at both ends ───────┤
 //!   logs:    warnings and errors, beside the fault that explains them ──────────┘
 //! ```
 //!
@@ -16,6 +16,7 @@ pub mod programs;
 pub mod report;
 pub mod traffic;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -24,7 +25,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::api::Api;
 use serde_json::json;
 
-use crate::chaos::{self, Balancer, Faults, Outcome, Pods, Stage, Step};
+use crate::chaos::{self, Balancer, Fault, Faults, Pods, Stage, Step};
 use crate::judge::Clock;
 use crate::lab::progress::{Progress, wait};
 use crate::lab::{Lab, LabError};
@@ -71,11 +72,34 @@ pub struct Done {
     pub from: Duration,
     /// until the address had worked after its end.
     pub until: Duration,
-    /// What came of it.
-    pub outcome: Outcome,
+    /// From the beginning of the faults until the address worked; `None` if that was not asked.
+    pub lasting: Option<Duration>,
+    /// How long two answered at once.
+    pub double: Duration,
+    /// What was wrong.
+    pub wrong: Vec<String>,
 }
 
-/// Does faults for as long as asked, and reports. An error that ends it early is in the report.
+/// When which faults were there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// From then,
+    pub from: Duration,
+    /// until then.
+    pub until: Duration,
+    /// Which.
+    pub faults: BTreeSet<Fault>,
+}
+
+impl Done {
+    /// When it was, and what.
+    pub fn span(&self) -> Span {
+        let faults = self.step.faults.iter().map(|(fault, _)| *fault).collect();
+        Span { from: self.from, until: self.until, faults }
+    }
+}
+
+/// Does faults for as long as asked, and reports. An error that ends it early is in the report, which is of the time before then.
 ///
 /// # Errors
 /// When it cannot begin.
@@ -88,8 +112,8 @@ pub async fn soak(
     let stage = Stage::set(lab, Balancer::Ferrolb, "soak", ADDRESS, Pods::Everywhere, lab_program).await?;
     let steady = steady(&stage).await?;
     let scene = Scene::in_lab(lab, "churn").await?;
-    let mut logs = Logs::begin(lab);
-    let clock = Clock::since(SystemTime::now());
+    let began = SystemTime::now();
+    let (clock, logs) = (Clock::since(began), Logs::begin(lab, began));
     stage.well().await?;
     let before = programs::at_rest(lab, Balancer::Ferrolb)?;
 
@@ -102,40 +126,55 @@ pub async fn soak(
     let looks = Programs::begin(lab, clock);
 
     let mut done = Vec::new();
-    let broken = faults(&stage, &options, clock, &mut logs, &mut done, progress).await.err();
-    if let Some(error) = &broken {
+    let mut broken = Vec::new();
+    if let Err(error) = faults(&stage, &options, clock, &mut done, progress).await {
         progress.say(&format!("the soak ends here: {error}"));
+        broken.push(error.to_string());
     }
     progress.say("traffic and churn end");
     let looks = looks.end();
-    let traffic = traffic.end()?;
-    let churned = churn.end().await;
-    let events = recorder.finish(PATIENCE).await?;
-    scene.end().await?;
+    // Whatever fails from here on, what was seen is told.
+    let traffic = told(traffic.end(), &mut broken);
+    let churned = told(churn.end().await, &mut broken);
+    let events = told(recorder.finish(PATIENCE).await, &mut broken);
+    told(scene.end().await, &mut broken);
     // What nobody needs any more is left behind: groups within the time in which others might still ask.
-    let mut after = programs::at_rest(lab, Balancer::Ferrolb)?;
     let rested = wait("sockets and groups as at the beginning", PATIENCE, async || {
-        after = programs::at_rest(lab, Balancer::Ferrolb).map_err(|error| error.to_string())?;
+        let after = programs::at_rest(lab, Balancer::Ferrolb).map_err(|error| error.to_string())?;
         let more = after.more_than(&before);
         if more.is_empty() { Ok(()) } else { Err(more.join("; ")) }
     })
     .await;
-    logs.look(clock.now());
+    let lines = logs.end().unwrap_or_else(|| {
+        broken.push("the reader of the logs failed".to_owned());
+        Vec::new()
+    });
     let report = Report::of(report::Seen {
         options,
-        broken: broken.map(|error| error.to_string()),
+        broken,
         lasted: clock.now(),
         done,
         traffic,
         looks,
         leaked: rested.err().map(|error| error.to_string()),
-        lines: logs.end(),
+        lines,
         churned,
         history: crate::history::check(&events, |_| false),
         events: events.len(),
     });
-    stage.scene.end().await?;
+    // The next one clears what is left.
+    if let Err(error) = stage.scene.end().await {
+        progress.say(&error.to_string());
+    }
     Ok(report)
+}
+
+/// What came of it; nothing if it failed, which is to be told.
+fn told<T: Default>(outcome: Result<T, LabError>, broken: &mut Vec<String>) -> T {
+    outcome.unwrap_or_else(|error| {
+        broken.push(error.to_string());
+        T::default()
+    })
 }
 
 /// Services that stay, on the pods of the stage's own; returns their addresses.
@@ -166,7 +205,6 @@ async fn faults(
     stage: &Stage,
     options: &Options,
     clock: Clock,
-    logs: &mut Logs,
     done: &mut Vec<Done>,
     progress: &Progress,
 ) -> Result<(), LabError> {
@@ -191,8 +229,8 @@ async fn faults(
         if !outcome.wrong.is_empty() {
             progress.say(&outcome.to_string());
         }
-        logs.look(until);
-        done.push(Done { step, from, until, outcome });
+        let double = outcome.double_answers();
+        done.push(Done { step, from, until, lasting: outcome.lasting, double, wrong: outcome.wrong });
     }
     stage.well().await
 }

@@ -129,18 +129,25 @@ impl AtRest {
     pub fn more_than(&self, before: &AtRest) -> Vec<String> {
         /// A connection to the API server more or less is not a leak: one that is idle is closed after a while.
         const IDLE: usize = 2;
-        let most = |at: &AtRest, name| {
-            let of = |((_, program), count): (&(String, &'static str), &usize)| {
-                (*program == name).then_some(*count)
-            };
-            at.sockets.iter().filter_map(of).max().unwrap_or_default()
+        let sum = |at: &AtRest, of: &dyn Fn(&(String, &'static str)) -> bool| -> Option<usize> {
+            let counts: Vec<usize> =
+                at.sockets.iter().filter(|(key, _)| of(key)).map(|(_, count)| *count).collect();
+            (!counts.is_empty()).then(|| counts.iter().sum())
         };
         let mut more = Vec::new();
-        for name in NAMES {
-            let (had, has) = (most(before, name), most(self, name));
-            if has > had + IDLE {
-                more.push(format!("{name} has {has} sockets open, and had {had}"));
+        let mut compare = |what: String, of: &dyn Fn(&(String, &'static str)) -> bool| match (
+            sum(before, of),
+            sum(self, of),
+        ) {
+            (Some(_), None) => more.push(format!("{what} does not run")),
+            (had, Some(has)) if has > had.unwrap_or_default() + IDLE => {
+                more.push(format!("{what} has {has} sockets open, and had {}", had.unwrap_or_default()));
             }
+            _ => {}
+        };
+        compare("the controller".to_owned(), &|(_, program)| *program == NAMES[0]);
+        for node in before.groups.keys() {
+            compare(format!("the speaker of {node}"), &|(at, program)| at == node && *program == NAMES[1]);
         }
         for (node, groups) in &self.groups {
             let had = before.groups.get(node);
@@ -229,7 +236,7 @@ mod tests {
             groups: [("node1".to_owned(), joined(&format!("{table}2 eth0 1 0 3333ff000001\n")))].into(),
             sockets: [(("node1".to_owned(), "/ferrolb-speaker"), 9)].into(),
         };
-        assert_eq!(one.more_than(&more), Vec::<String>::new(), "less is not a leak");
+        assert_eq!(one.more_than(&more), ["the speaker of node1 does not run"], "less is not a leak");
         let told = more.more_than(&one);
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[1].contains("eth0 3333ff000001"), "{told:?}");

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::churn::Churned;
+use super::churn::{self, Churned};
 use super::logs::{self, Line, Said};
 use super::programs::{Looks, Slope, slope};
 use super::traffic::{self, Share};
-use super::{ADDRESS, Done, Options, STEADY};
+use super::{ADDRESS, Done, Options, STEADY, Span};
 use crate::bench::{Machine, Versions};
 use crate::chaos::Fault;
 use crate::chaos::watch::{ASKER, CONNECTS};
@@ -20,8 +20,14 @@ const GROWTH: f64 = 1.0;
 /// Processes must have been looked at for so long for a slope to say anything, in hours.
 const ENOUGH: f64 = 0.5;
 
-/// A gap that is to be told by itself.
+/// A gap that is to be told by itself; between faults there is to be none.
 const LONG: Duration = Duration::from_millis(500);
+
+/// For no longer than that may an address be away, whatever happens: so long what speakers do takes, with much room.
+const WORST: Duration = Duration::from_secs(5);
+
+/// Between faults so much is to come about, in 100: a move back may break a handshake or two.
+const CALM: f64 = 99.9;
 
 /// Within so long a controller works again once it can.
 const RETURNS: Duration = Duration::from_secs(30);
@@ -31,8 +37,8 @@ const RETURNS: Duration = Duration::from_secs(30);
 pub struct Seen {
     /// What was asked for.
     pub options: Options,
-    /// What ended it early.
-    pub broken: Option<String>,
+    /// What ended it early, or failed at the end.
+    pub broken: Vec<String>,
     /// How long it was.
     pub lasted: Duration,
     /// The faults.
@@ -114,9 +120,8 @@ impl Report {
             machine.kernel,
             versions.kubernetes,
         ));
-        if let Some(why) = &seen.broken {
-            self.wrong.push(format!("it ended early: {why}"));
-        }
+        self.wrong
+            .extend(seen.broken.iter().map(|why| format!("it ended early, or failed at its end: {why}")));
     }
 
     fn faults(&mut self, seen: &Seen) {
@@ -130,10 +135,10 @@ impl Report {
             let row = rows.entry(one.step.to_string()).or_default();
             row.times += 1;
             row.share = row.share.and(share);
-            row.worked.extend(one.outcome.lasting);
-            row.double = row.double.max(one.outcome.double_answers());
-            row.wrong += usize::from(!one.outcome.wrong.is_empty());
-            for wrong in &one.outcome.wrong {
+            row.worked.extend(one.lasting);
+            row.double = row.double.max(one.double);
+            row.wrong += usize::from(!one.wrong.is_empty());
+            for wrong in &one.wrong {
                 let at = one.from.as_secs();
                 self.wrong.push(format!("{} at {at} s: {wrong}", one.step));
             }
@@ -169,6 +174,35 @@ impl Report {
             seconds(faulty.longest)
         ));
         self.say(&format!("| *between them* | | {} | {} | | | |", available(calm), seconds(calm.longest)));
+        self.judge_traffic(seen, calm);
+    }
+
+    /// Whether clients got through: between the faults nearly always, in each of them after a while, and to each address.
+    fn judge_traffic(&mut self, seen: &Seen, calm: Share) {
+        if seen.done.is_empty() {
+            self.wrong.push("no fault was done".to_owned());
+        }
+        for (line, attempts) in &seen.traffic.attempts {
+            if attempts.0.is_empty() {
+                self.wrong.push(format!("{} never connected to {}", line.client, line.address));
+            }
+        }
+        if seen.traffic.attempts.is_empty() {
+            self.wrong.push("nobody connected to anything".to_owned());
+        }
+        if calm.available().is_some_and(|share| share < CALM) || calm.longest >= LONG {
+            let (share, longest) = (available(calm), seconds(calm.longest));
+            self.wrong.push(format!("between the faults {share} came about, and none for {longest}"));
+        }
+        for one in &seen.done {
+            for (line, gap) in seen.traffic.gaps(one.from, one.until, &off(one)) {
+                if gap.longest > WORST {
+                    let (at, longest) = (one.from.as_secs(), seconds(gap.longest));
+                    let to = format!("{} from {}", line.address, line.client);
+                    self.wrong.push(format!("{} at {at} s: no connection to {to} for {longest}", one.step));
+                }
+            }
+        }
     }
 
     /// Where it was long: which address, when.
@@ -199,12 +233,12 @@ impl Report {
 
     fn addresses(&mut self, seen: &Seen) {
         let Churned { created, deleted, waited, without, refused } = &seen.churned;
-        let mut waited = waited.clone();
-        waited.sort_unstable();
+        let mut times: Vec<Duration> = waited.iter().map(|(made, seen)| seen.saturating_sub(*made)).collect();
+        times.sort_unstable();
         let at = |part: f64| {
-            let index = (waited.len() as f64 * part) as usize;
-            waited
-                .get(index.min(waited.len().saturating_sub(1)))
+            let index = (times.len() as f64 * part) as usize;
+            times
+                .get(index.min(times.len().saturating_sub(1)))
                 .map_or("–".to_owned(), |time| seconds(*time))
         };
         self.say(&format!(
@@ -217,22 +251,36 @@ impl Report {
             seen.events,
             seen.history.len(),
         ));
-        self.wrong.extend(seen.history.iter().map(ToString::to_string));
-        // While its node is off, or cut from the API server, there is no controller.
-        let excused = |(made, gone): &(Duration, Duration)| {
-            let during = seen.done.iter().filter(|one| one.from <= *gone && one.until + RETURNS >= *made);
-            during.flat_map(|one| &one.step.faults).any(|(fault, _)| logs::NO_API.contains(fault))
-        };
-        let left: Vec<_> = without.iter().filter(|times| !excused(times)).collect();
-        self.say(&format!(
-            "{} were deleted without one after 10 s or more; {} of them while nothing kept the controller from the API.",
-            without.len(),
-            left.len(),
-        ));
-        if let Some((made, gone)) = left.first() {
-            let times = format!("one from {} to {}", seconds(*made), seconds(*gone));
-            self.wrong.push(format!("{} Services had no address after 10 s or more: {times}", left.len()));
+        if *created == 0 {
+            self.wrong.push("no Service was created".to_owned());
         }
+        // While its node is off, or cut from the API server, there is no controller.
+        let away: Vec<Span> = seen
+            .done
+            .iter()
+            .map(Done::span)
+            .filter(|span| !span.faults.is_disjoint(&no_controller()))
+            .collect();
+        let long: Vec<_> = waited
+            .iter()
+            .chain(without)
+            .map(|(made, until)| (made, until, left(*made, *until, &away)))
+            .filter(|(_, _, left)| *left > churn::LONG)
+            .collect();
+        self.say(&format!(
+            "Without those times in which no controller could work, {} of them waited for more than {}.",
+            long.len(),
+            seconds(churn::LONG),
+        ));
+        if let Some((made, until, _)) = long.first() {
+            let times = format!("one from {} to {}", seconds(**made), seconds(**until));
+            self.wrong.push(format!(
+                "{} Services waited for more than {}: {times}",
+                long.len(),
+                seconds(churn::LONG)
+            ));
+        }
+        self.wrong.extend(seen.history.iter().map(ToString::to_string));
         if let Some(first) = refused.first() {
             self.wrong.push(format!("{} requests of whoever makes Services failed: {first}", refused.len()));
         }
@@ -248,7 +296,11 @@ impl Report {
                 "| {} | {most:.1} MB | {an_hour:+.2} MB/h | {hours:.1} h of processes |",
                 &program[1..]
             ));
-            if an_hour >= GROWTH && hours >= ENOUGH {
+            if most == 0.0 {
+                self.wrong.push(format!("{program} was never looked at"));
+            } else if hours < ENOUGH {
+                self.say(&format!("| | | *too short to judge: less than {ENOUGH} h* | |"));
+            } else if an_hour >= GROWTH {
                 self.wrong.push(format!("{program} grows by {an_hour:.2} MB an hour"));
             }
         }
@@ -259,7 +311,7 @@ impl Report {
     }
 
     fn logs(&mut self, seen: &Seen) {
-        let said = logs::explain(&seen.lines, &seen.done);
+        let said = logs::explain(&seen.lines, &seen.done.iter().map(Done::span).collect::<Vec<_>>());
         self.say("\n## Warnings and errors in the logs\n\n| how many | an example | why |\n|---|---|---|");
         for Said { example, count, why } in &said {
             let example = example.replace('|', "\\|");
@@ -274,6 +326,23 @@ impl Report {
             ));
         }
     }
+}
+
+/// What keeps the controller from its work.
+fn no_controller() -> BTreeSet<Fault> {
+    [Fault::ApiCut, Fault::ApiAway, Fault::BothPorts, Fault::Kill, Fault::ControllerGone].into()
+}
+
+/// How much of this time there was a controller that could work, which is so from [`RETURNS`] after a fault on.
+fn left(from: Duration, until: Duration, away: &[Span]) -> Duration {
+    let (mut left, mut at) = (Duration::ZERO, from);
+    for span in away {
+        if span.from > at {
+            left += span.from.min(until).saturating_sub(at);
+        }
+        at = at.max(span.until + RETURNS);
+    }
+    left + until.saturating_sub(at)
 }
 
 /// The clients that were off themselves.
@@ -314,22 +383,41 @@ fn milliseconds(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chaos::Step;
+    use crate::judge::{Attempt, Attempts};
 
     fn s(s: u64) -> Duration {
         Duration::from_secs(s)
     }
 
-    fn seen() -> Seen {
+    /// Attempts each 10 ms for a minute, of which those in `failed` fail.
+    fn attempts(failed: std::ops::Range<u64>) -> Attempts {
+        let took = |n| (!failed.contains(&n)).then_some(Duration::from_millis(1));
+        Attempts((0..6_000).map(|n| Attempt { at: Duration::from_millis(n * 10), took: took(n) }).collect())
+    }
+
+    /// A minute with one fault from 20 s to 30 s, and these attempts.
+    fn seen(attempts: Attempts) -> Seen {
+        let line = traffic::Line { client: "client1", address: ADDRESS };
+        let step = Step { faults: vec![(Fault::PortDown, 0)], lasts: s(1) };
+        let looks = ["/ferrolb-controller", "/ferrolb-speaker"].map(|name| ((name, 1), vec![(s(1), 8.0)]));
         Seen {
             options: Options { faults: Vec::new(), time: s(60), seed: 1, every: s(20) },
-            broken: None,
+            broken: Vec::new(),
             lasted: s(60),
-            done: Vec::new(),
-            traffic: traffic::Seen::default(),
-            looks: Looks::new(),
+            done: vec![Done {
+                step,
+                from: s(20),
+                until: s(30),
+                lasting: None,
+                double: s(0),
+                wrong: Vec::new(),
+            }],
+            traffic: traffic::Seen { attempts: vec![(line, attempts)] },
+            looks: looks.into(),
             leaked: None,
             lines: Vec::new(),
-            churned: Churned::default(),
+            churned: Churned { created: 3, deleted: 3, waited: vec![(s(1), s(2))], ..Churned::default() },
             history: Vec::new(),
             events: 3,
         }
@@ -337,24 +425,74 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_each_by_itself() {
-        let good = Report::of(seen());
-        assert!(good.wrong.is_empty() && good.text.contains("as it is to be"), "{}", good.text);
-        let line = |text: &str| Line { at: s(1), since: s(0), program: "speaker".into(), text: text.into() };
+        let good = Report::of(seen(attempts(2_100..2_140)));
+        assert!(
+            good.wrong.is_empty() && good.text.contains("as it is to be"),
+            "{:#?}\n{}",
+            good.wrong,
+            good.text
+        );
+        let line = |text: &str| Line { at: s(1), program: "speaker".into(), text: text.into() };
         let many: Vec<(Duration, f64)> = (0..1000).map(|n| (s(n * 10), n as f64 / 36.0)).collect();
-        let bad = Report::of(Seen {
-            broken: Some("a node does not come back".into()),
-            leaked: Some("node1 is in a group".into()),
-            lines: vec![line("ERROR x: y")],
-            churned: Churned {
-                without: vec![(s(1), s(20))],
-                refused: vec!["no".into()],
-                ..Churned::default()
-            },
-            history: vec![history::Fault::Broken { version: 1, service: "a/b".into(), why: "gone" }],
-            looks: [(("/ferrolb-speaker", 1), many)].into(),
-            ..seen()
-        });
-        assert_eq!(bad.wrong.len(), 7, "{:#?}", bad.wrong);
+        let fresh = || seen(attempts(0..0));
+        let one_by_one: [(&str, Seen); 12] = [
+            ("ended early", Seen { broken: vec!["a node does not come back".into()], ..fresh() }),
+            ("in a group", Seen { leaked: Some("node1 is in a group".into()), ..fresh() }),
+            ("not explained", Seen { lines: vec![line("ERROR x: y")], ..fresh() }),
+            (
+                "waited for more",
+                Seen {
+                    churned: Churned { created: 1, without: vec![(s(1), s(19))], ..Churned::default() },
+                    ..fresh()
+                },
+            ),
+            (
+                "requests of whoever",
+                Seen {
+                    churned: Churned { created: 1, refused: vec!["no".into()], ..Churned::default() },
+                    ..fresh()
+                },
+            ),
+            ("no Service was created", Seen { churned: Churned::default(), ..fresh() }),
+            (
+                "is broken",
+                Seen {
+                    history: vec![history::Fault::Broken { version: 1, service: "a/b".into(), why: "gone" }],
+                    ..fresh()
+                },
+            ),
+            (
+                "grows by",
+                Seen {
+                    looks: [(("/ferrolb-speaker", 1), many), (("/ferrolb-controller", 2), vec![(s(1), 8.0)])]
+                        .into(),
+                    ..fresh()
+                },
+            ),
+            (
+                "never looked at",
+                Seen { looks: [(("/ferrolb-speaker", 1), vec![(s(1), 8.0)])].into(), ..fresh() },
+            ),
+            ("between the faults", seen(attempts(4_000..4_060))),
+            ("no connection to", seen(attempts(2_100..2_700))),
+            ("nobody connected", Seen { traffic: traffic::Seen::default(), ..fresh() }),
+        ];
+        for (words, seen) in one_by_one {
+            let report = Report::of(seen);
+            let told = report.wrong.iter().filter(|wrong| wrong.contains(words)).count();
+            assert_eq!((told, report.wrong.len()), (1, 1), "{words}: {:#?}", report.wrong);
+        }
+    }
+
+    #[test]
+    fn a_time_without_a_controller_is_not_waited() {
+        let away = |from, until| Span { from: s(from), until: s(until), faults: BTreeSet::new() };
+        // It is back 30 s after the fault.
+        assert_eq!(left(s(10), s(70), &[away(20, 25)]), s(25));
+        assert_eq!(left(s(30), s(50), &[away(20, 25)]), s(0));
+        assert_eq!(left(s(10), s(200), &[away(20, 25), away(30, 40), away(100, 101)]), s(10 + 30 + 69));
+        assert_eq!(left(s(10), s(15), &[away(20, 25)]), s(5));
+        assert_eq!(left(s(10), s(15), &[]), s(5));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The least that anybody could do who answers from a process: one beside the speaker, on the node that is next in order, with
+//! The least that anybody could do who answers from a process: one beside the speaker, on the node that is second in order, with
 //! the same weight where both want the processor, answers ARP for an address of its own and does nothing else. Nothing ever
 //! moves that address, so for as long as it has no answer the machine had no time for anybody.
 
@@ -36,7 +36,7 @@ pub(super) struct Floor {
     stop: Arc<AtomicBool>,
     answering: Option<JoinHandle<io::Result<()>>>,
     /// It asks until it is dropped.
-    _prober: Prober,
+    prober: Option<Prober>,
 }
 
 impl Floor {
@@ -55,9 +55,10 @@ impl Floor {
             }
             answer_until(&stopping)
         });
+        let mut floor = Floor { stop, answering: Some(answering), prober: None };
         let prober = Prober::start(&lab.host(ASKER)?, Network::Lan, ADDRESS, Prober::EVERY);
-        let prober = prober.map_err(LabError::at("who asks for the floor"))?;
-        Ok(Floor { stop, answering: Some(answering), _prober: prober })
+        floor.prober = Some(prober.map_err(LabError::at("who asks for the floor"))?);
+        Ok(floor)
     }
 
     /// Ends it.
@@ -82,6 +83,11 @@ impl Floor {
 impl Drop for Floor {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        self.prober = None;
+        // Its thread is in a group of the lab, and what is there ends with the lab.
+        if let Some(answering) = self.answering.take() {
+            let _ = answering.join();
+        }
     }
 }
 
@@ -113,7 +119,7 @@ fn group(speaker: i32) -> Option<(PathBuf, String)> {
 /// The pod's folder, above the container's, from the hierarchy's root on.
 fn pod(groups: &str) -> Option<PathBuf> {
     let line = groups.lines().find(|line| {
-        line.splitn(3, ':').nth(1).is_some_and(|names| names.split(',').any(|name| name == "cpu"))
+        line.split(':').nth(1).is_some_and(|names| names.split(',').any(|name| name == "cpu"))
     })?;
     let path = Path::new(line.splitn(3, ':').nth(2)?.trim_start_matches('/'));
     path.parent().map(Path::to_owned)

@@ -47,20 +47,26 @@ pub(crate) fn chaos(name: &str, args: &Args, lab_program: &Path) -> Result<ExitC
         return Ok(ExitCode::SUCCESS);
     }
     let outcome = runtime.block_on(async {
-        if let Ok(lab) = Lab::attach(name) {
-            return go(&lab, &list(lab.config.nodes), lab_program, &progress).await;
-        }
-        let lab = up::up(&config, lab_program, None, &progress).await?;
+        let attached = Lab::attach(name).ok();
+        let lab = match &attached {
+            Some(lab) => lab.clone(),
+            None => up::up(&config, lab_program, None, &progress).await?,
+        };
         let work = async {
-            Balancer::Ferrolb.install(&lab, &[], &progress).await?;
-            go(&lab, &list(lab.config.nodes), lab_program, &progress).await
+            if attached.is_none() {
+                Balancer::Ferrolb.install(&lab, &[], &progress).await?;
+            }
+            let steps = list(lab.config.nodes);
+            go(&lab, &steps, lab_program, &progress).await
         };
         let outcome = tokio::select! {
             biased;
             () = interrupted() => Err(LabError::Interrupted),
             outcome = work => outcome,
         };
-        down::down(&lab.paths)?;
+        if attached.is_none() {
+            down::down(&lab.paths)?;
+        }
         outcome
     });
     let wrong = outcome?;

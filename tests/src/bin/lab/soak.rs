@@ -42,29 +42,41 @@ pub(crate) fn soak(name: &str, args: &Args, lab_program: &Path) -> Result<ExitCo
         every: Duration::from_secs(args.every),
     };
     let report = runtime.block_on(async {
-        if let Ok(lab) = Lab::attach(name) {
-            return soak::soak(&lab, options, lab_program, &progress).await;
-        }
-        let config = Config::new(name)?.proxy(Proxy::Nftables);
-        let lab = up::up(&config, lab_program, None, &progress).await?;
+        let attached = Lab::attach(name).ok();
+        let lab = match &attached {
+            Some(lab) => lab.clone(),
+            None => {
+                let config = Config::new(name)?.proxy(Proxy::Nftables);
+                up::up(&config, lab_program, None, &progress).await?
+            }
+        };
         let work = async {
-            Balancer::Ferrolb.install(&lab, &[], &progress).await?;
-            soak::soak(&lab, options, lab_program, &progress).await
+            if attached.is_none() {
+                Balancer::Ferrolb.install(&lab, &[], &progress).await?;
+            }
+            let report = soak::soak(&lab, options, lab_program, &progress).await?;
+            // Before the lab goes: it may fail to.
+            println!("{}", report.text);
+            write(args.report.as_deref(), &report.text).map(|()| report)
         };
         let report = tokio::select! {
             biased;
             () = interrupted() => Err(LabError::Interrupted),
             report = work => report,
         };
-        down::down(&lab.paths)?;
+        if attached.is_none() {
+            down::down(&lab.paths)?;
+        }
         report
     })?;
-    println!("{}", report.text);
-    if let Some(file) = &args.report {
-        if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder).map_err(LabError::at(folder))?;
-        }
-        std::fs::write(file, &report.text).map_err(LabError::at(file))?;
-    }
     Ok(if report.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes the report to where it is wanted.
+fn write(file: Option<&Path>, text: &str) -> Result<(), LabError> {
+    let Some(file) = file else { return Ok(()) };
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).map_err(LabError::at(folder))?;
+    }
+    std::fs::write(file, text).map_err(LabError::at(file))
 }
