@@ -39,7 +39,7 @@ pub struct Churned {
     pub created: usize,
     /// So many were deleted.
     pub deleted: usize,
-    /// From a create's return until an address was seen, in looks of [`EVERY`]; of those that were there long enough.
+    /// From a create's return until an address was seen, looked for each 0.25 s; of those that were there long enough.
     pub waited: Vec<(Duration, Duration)>,
     /// Those that had none when they were deleted, or at the end: from their creation until then.
     pub without: Vec<(Duration, Duration)>,
