@@ -29,7 +29,8 @@ pub struct CommonArgs {
     #[arg(long, env = "FERROLB_METRICS_ADDRESS")]
     pub metrics_address: Option<IpAddr>,
 
-    /// Serve by HTTPS, but not at an --admin-address of loopback alone; and /metrics only for those whom the API server lets get this path
+    /// Serve by HTTPS, but not at an --admin-address of loopback alone; and /metrics only for those whom the API server
+    /// lets get this path
     #[arg(long, env = "FERROLB_METRICS_HTTPS")]
     pub metrics_https: bool,
 
@@ -41,7 +42,8 @@ pub struct CommonArgs {
     #[arg(long, env = "FERROLB_ADMIN_PORT", default_value_t = 17480)]
     pub admin_port: u16,
 
-    /// An OpenTelemetry collector to which traces are sent by OTLP over HTTP, such as http://10.96.0.7:4318; without it none are made
+    /// An OpenTelemetry collector to which traces are sent by OTLP over HTTP, such as http://10.96.0.7:4318; without it
+    /// none are made
     #[arg(long, env = "FERROLB_TRACES_ENDPOINT", value_name = "URL")]
     pub traces_endpoint: Option<Collector>,
 

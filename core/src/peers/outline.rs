@@ -9,8 +9,9 @@ use super::peer::{Parts, Past};
 use super::{ASKS, Peer, Peers, Timing};
 
 impl Peers {
-    /// Left out: numbers of messages, which only tell replays and late ones from others; and the times of two clocks, which
-    /// only tell whether ours stood still; and what is known of who is gone for telling foreign hosts apart. `paused` is since when this speaker has been waiting for its peers, if it does.
+    /// Left out: numbers of messages, which only tell replays and late ones from others; the times of two clocks, which
+    /// only tell whether ours stood still; and what is known of who is gone, which only tells them from foreign hosts.
+    /// `paused` is since when this speaker has been waiting for its peers, if it does.
     pub(crate) fn outline<H: Hasher>(&self, out: &mut Outline<'_, H>, paused: Option<Duration>) {
         let Peers {
             me,

@@ -177,13 +177,20 @@ async fn whoever_keeps_connections_open_keeps_nobody_else_out() {
     for _ in 0..2 * connections::MOST_OF_ONE {
         idle.push(connected(address).await);
     }
-    let mut closed = 0;
-    for stream in &mut idle[connections::MOST_OF_ONE..] {
-        // The others are idle, and nothing comes of them.
-        let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut [0; 1])).await;
-        closed += usize::from(matches!(read, Ok(Ok(0) | Err(_))));
+    // Those within the bound are idle, and are closed for it; those above it are closed before any of them.
+    let (within, above) = idle.split_at_mut(connections::MOST_OF_ONE);
+    let above = async {
+        for stream in above {
+            assert!(matches!(stream.read(&mut [0; 1]).await, Ok(0) | Err(_)), "nobody says anything");
+        }
+    };
+    let first = within.iter_mut().map(|stream| Box::pin(async { stream.read(&mut [0; 1]).await.map(drop) }));
+    let first = futures::future::select_all(first);
+    tokio::select! {
+        () = above => {}
+        _ = first => panic!("one within the bound was closed, and those above it are still open"),
+        () = tokio::time::sleep(Duration::from_secs(60)) => panic!("none of them was closed"),
     }
-    assert_eq!(closed, connections::MOST_OF_ONE);
     let other = tokio::net::TcpSocket::new_v4().unwrap();
     other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
     let mut probe = other.connect(address).await.unwrap();
