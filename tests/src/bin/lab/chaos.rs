@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use ferrolb_tests::chaos::{self, Balancer, Faults, Pods, Stage};
-use ferrolb_tests::lab::process::interrupted;
 use ferrolb_tests::lab::progress::Progress;
-use ferrolb_tests::lab::{Config, Lab, LabError, Proxy, down, up};
+use ferrolb_tests::lab::{Config, Lab, LabError, Proxy};
+
+use crate::own::own;
 
 /// The address in question.
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 10, 0, 201));
@@ -34,8 +35,6 @@ const COUNT: usize = 10;
 
 /// In the lab of this name if it is up, with FerroLB in it; else in one of its own, which is taken down afterwards.
 pub(crate) fn chaos(name: &str, args: &Args, lab_program: &Path) -> Result<ExitCode, LabError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.map_err(|error| LabError::State(error.to_string()))?;
     let progress = Progress::default();
     let config = Config::new(name)?.proxy(Proxy::Nftables);
     let count = args.count.unwrap_or(if args.fault.is_empty() { COUNT } else { args.fault.len() });
@@ -46,30 +45,9 @@ pub(crate) fn chaos(name: &str, args: &Args, lab_program: &Path) -> Result<ExitC
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let outcome = runtime.block_on(async {
-        let attached = Lab::attach(name).ok();
-        let lab = match &attached {
-            Some(lab) => lab.clone(),
-            None => up::up(&config, lab_program, None, &progress).await?,
-        };
-        let work = async {
-            if attached.is_none() {
-                Balancer::Ferrolb.install(&lab, &[], &progress).await?;
-            }
-            let steps = list(lab.config.nodes);
-            go(&lab, &steps, lab_program, &progress).await
-        };
-        let outcome = tokio::select! {
-            biased;
-            () = interrupted() => Err(LabError::Interrupted),
-            outcome = work => outcome,
-        };
-        if attached.is_none() {
-            down::down(&lab.paths)?;
-        }
-        outcome
-    });
-    let wrong = outcome?;
+    let wrong = own(&config, lab_program, &progress, async |lab| {
+        go(lab, &list(lab.config.nodes), lab_program, &progress).await
+    })?;
     if wrong == 0 {
         println!("all {count} steps were borne");
         return Ok(ExitCode::SUCCESS);

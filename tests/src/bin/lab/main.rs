@@ -4,6 +4,7 @@ mod bench;
 mod chaos;
 mod demo;
 mod figures;
+mod own;
 mod release;
 mod soak;
 

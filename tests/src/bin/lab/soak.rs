@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ferrolb_tests::chaos::{Balancer, Faults};
-use ferrolb_tests::lab::process::interrupted;
+use ferrolb_tests::chaos::Faults;
 use ferrolb_tests::lab::progress::Progress;
-use ferrolb_tests::lab::{Config, Lab, LabError, Proxy, down, up};
+use ferrolb_tests::lab::{Config, LabError, Proxy};
 use ferrolb_tests::soak::{self, Options};
+
+use crate::own::own;
 
 /// How long, and with what.
 #[derive(clap::Args)]
@@ -32,8 +33,6 @@ pub(crate) struct Args {
 
 /// In the lab of this name if it is up, with FerroLB in it; else in one of its own, which is taken down afterwards.
 pub(crate) fn soak(name: &str, args: &Args, lab_program: &Path) -> Result<ExitCode, LabError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.map_err(|error| LabError::State(error.to_string()))?;
     let progress = Progress::default();
     let options = Options {
         faults: args.fault.clone(),
@@ -41,33 +40,12 @@ pub(crate) fn soak(name: &str, args: &Args, lab_program: &Path) -> Result<ExitCo
         seed: args.seed,
         every: Duration::from_secs(args.every),
     };
-    let report = runtime.block_on(async {
-        let attached = Lab::attach(name).ok();
-        let lab = match &attached {
-            Some(lab) => lab.clone(),
-            None => {
-                let config = Config::new(name)?.proxy(Proxy::Nftables);
-                up::up(&config, lab_program, None, &progress).await?
-            }
-        };
-        let work = async {
-            if attached.is_none() {
-                Balancer::Ferrolb.install(&lab, &[], &progress).await?;
-            }
-            let report = soak::soak(&lab, options, lab_program, &progress).await?;
-            // Before the lab goes: it may fail to.
-            println!("{}", report.text);
-            write(args.report.as_deref(), &report.text).map(|()| report)
-        };
-        let report = tokio::select! {
-            biased;
-            () = interrupted() => Err(LabError::Interrupted),
-            report = work => report,
-        };
-        if attached.is_none() {
-            down::down(&lab.paths)?;
-        }
-        report
+    let config = Config::new(name)?.proxy(Proxy::Nftables);
+    let report = own(&config, lab_program, &progress, async |lab| {
+        let report = soak::soak(lab, options, lab_program, &progress).await?;
+        // Before the lab goes: it may fail to.
+        println!("{}", report.text);
+        write(args.report.as_deref(), &report.text).map(|()| report)
     })?;
     Ok(if report.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
