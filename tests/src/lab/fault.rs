@@ -117,7 +117,7 @@ impl Drops {
                 "the API cannot be cut off alone in a lab that was started with --one-nic".into(),
             ));
         }
-        Self::begin(lab, nodes.iter().map(|node| api(node)).collect())
+        Self::begin(lab, nodes.iter().map(|node| api(node, nodes.len())).collect())
     }
 
     fn begin(lab: &Lab, tables: Vec<Table>) -> Result<Self, LabError> {
@@ -157,7 +157,8 @@ impl Drop for Drops {
 }
 
 fn frames(network: Network, node: &str, way: Way, thousandths: u32) -> Table {
-    let name = format!("ferrolb_{}_{node}", if way == Way::Out { "out" } else { "in" });
+    // Two faults may be there at once, and each ends for itself: all frames, and some of them, are tables of different names.
+    let name = format!("ferrolb_{}_{thousandths}_{node}", if way == Way::Out { "out" } else { "in" });
     let some = if thousandths >= PARTS {
         String::new()
     } else {
@@ -186,8 +187,9 @@ fn hellos(network: Network, node: &str) -> Table {
     Table { host: "sw".to_owned(), family: "bridge", name, script }
 }
 
-fn api(node: &str) -> Table {
-    let name = format!("ferrolb_api_{node}");
+/// For one of so many nodes that do not reach it: one alone, and all of them, may be two faults at once.
+fn api(node: &str, of: usize) -> Table {
+    let name = format!("ferrolb_api_{of}_{node}");
     let port = Network::Mgmt.port(node);
     let script = format!(
         "table bridge {name} {{\nchain drops {{\ntype filter hook forward priority 0; policy accept;\n\
@@ -226,6 +228,21 @@ mod tests {
     }
 
     #[test]
+    fn faults_that_are_there_at_once_end_each_for_itself() {
+        let all = [
+            frames(Network::Lan, "node1", Way::In, PARTS),
+            frames(Network::Lan, "node1", Way::In, 50),
+            frames(Network::Lan, "node1", Way::Out, PARTS),
+            frames(Network::Lan, "node1", Way::Out, 50),
+            hellos(Network::Lan, "node1"),
+            api("node1", 1),
+            api("node1", 3),
+        ];
+        let names: std::collections::BTreeSet<_> = all.iter().map(|table| &table.name).collect();
+        assert_eq!(names.len(), all.len(), "{names:?}");
+    }
+
+    #[test]
     fn what_a_node_sends_is_dropped_on_the_node_and_what_it_gets_at_the_switch() {
         let out = frames(Network::Lan, "node1", Way::Out, PARTS);
         assert_eq!((out.host.as_str(), out.family), ("node1", "netdev"));
@@ -239,6 +256,6 @@ mod tests {
                 .script
                 .contains("oifname \"node1-lan\" ether type 0x88b5 counter drop")
         );
-        assert!(api("node3").script.contains("iifname \"node3-mgmt\" tcp dport 6443"));
+        assert!(api("node3", 1).script.contains("iifname \"node3-mgmt\" tcp dport 6443"));
     }
 }

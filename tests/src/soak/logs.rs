@@ -51,8 +51,10 @@ pub struct Line {
 /// Lines that mean the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
-    /// One of them.
+    /// The first of them.
     pub example: String,
+    /// When that was said, on the soak's clock.
+    pub at: Duration,
     /// How many.
     pub count: usize,
     /// Why they were said, if that is known.
@@ -71,6 +73,9 @@ struct Known {
 /// Whatever keeps a node or a program from the API server for a while.
 const NO_API: &[Fault] =
     &[Fault::ApiCut, Fault::ApiAway, Fault::BothPorts, Fault::Kill, Fault::Stop, Fault::ControllerGone];
+
+/// Whatever keeps answers of the API server away for so long that a controller ends without them.
+const NO_ANSWER: &[Fault] = &[Fault::ApiCut, Fault::ApiAway, Fault::BothPorts, Fault::Kill];
 
 /// What takes a node's link away, or brings it anew.
 const NO_LINK: &[Fault] = &[Fault::PortDown, Fault::BothPorts, Fault::Kill];
@@ -95,6 +100,12 @@ const KNOWN: &[Known] = &[
     },
     Known { words: "complaint: cannot", faults: NO_API, why: "the API server could not be reached" },
     Known { words: "run: cannot write", faults: NO_API, why: "the API server could not be reached" },
+    Known { words: "cannot read the Lease", faults: NO_API, why: "the API server could not be reached" },
+    Known {
+        words: "writes were still under way",
+        faults: NO_ANSWER,
+        why: "it ended while no answer of the API server came",
+    },
     Known { words: "no answer about the Lease", faults: NO_API, why: "the API server could not be reached" },
     Known { words: "no interface can be announced on", faults: NO_LINK, why: "the node had no link" },
     Known { words: "can use none of the interfaces", faults: NO_LINK, why: "the owner had no link" },
@@ -200,7 +211,7 @@ pub fn explain(lines: &[Line], spans: &[Span]) -> Vec<Said> {
         let why = reason(&line.text, &faults);
         let kind = (why.is_some(), format!("{} {}", line.program, shape(&line.text)));
         let example = format!("{}: {}", line.program, line.text);
-        said.entry(kind).or_insert(Said { example, count: 0, why }).count += 1;
+        said.entry(kind).or_insert(Said { example, at: line.at, count: 0, why }).count += 1;
     }
     said.into_values().collect()
 }

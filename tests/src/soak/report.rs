@@ -312,10 +312,14 @@ impl Report {
 
     fn logs(&mut self, seen: &Seen) {
         let said = logs::explain(&seen.lines, &seen.done.iter().map(Done::span).collect::<Vec<_>>());
-        self.say("\n## Warnings and errors in the logs\n\n| how many | an example | why |\n|---|---|---|");
-        for Said { example, count, why } in &said {
+        self.say("\n## Warnings and errors in the logs\n\n| how many | at first | an example | why |\n|---|---|---|---|");
+        for Said { example, at, count, why } in &said {
             let example = example.replace('|', "\\|");
-            self.say(&format!("| {count} | `{example}` | {} |", why.unwrap_or("**not explained**")));
+            self.say(&format!(
+                "| {count} | {:.0} s | `{example}` | {} |",
+                at.as_secs_f64(),
+                why.unwrap_or("**not explained**")
+            ));
         }
         let unexplained: Vec<&Said> = said.iter().filter(|said| said.why.is_none()).collect();
         if let Some(first) = unexplained.first() {
