@@ -5,7 +5,7 @@
 RUST := 1.95
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check unit e2e deny setup image reproducible dist crds chart metrics reference figures bench performance bench-core bench-allocation bench-layer2 bench-peers bench-failover bench-install soak soak-core soak-lab hot toolchain
+.PHONY: help demo test test-full check unit e2e deny setup image reproducible dist crds chart metrics reference figures bench performance bench-core bench-allocation bench-layer2 bench-peers bench-scale bench-failover bench-install soak soak-core soak-lab fuzz hot toolchain
 
 help:
 	@echo 'make demo       a Kubernetes cluster on this machine, FerroLB in it, and a Service that answers'
@@ -25,6 +25,7 @@ help:
 	@echo '                steps (SEEDS=20000); and all that two things that happen can lead to (ACTS=2)'
 	@echo 'make soak-lab   a cluster under traffic, Services that come and go, and a fault every 20 s, for an hour'
 	@echo '                (MINUTES=60 SEED=1): bench-results/soak.md'
+	@echo 'make fuzz       every parser of frames and objects with libFuzzer; what it finds goes to fuzz/corpus (MINUTES=60)'
 	@echo 'make hot        speaker/hot.ld anew: which functions a speaker runs (as root, with valgrind)'
 	@echo 'make bench      every figure, FerroLB and its floor in turn, in rounds: tables and plots in bench-results'
 	@echo '                (PEERS=1 MetalLB too; ONLY=create,failover ROUNDS=5 SERVICES=10000 TRIALS=6; STRICT=1 ends with'
@@ -40,6 +41,8 @@ help:
 	@echo 'make bench-peers'
 	@echo '                one speaker among 10, 100 and 200 others: processor, memory, network, measured'
 	@echo '                (PEERS=10,100 TIME=30)'
+	@echo 'make bench-scale'
+	@echo '                ten speakers at one API server with 10,000 Services, and nodes that die (SERVICES=N TRIALS=N)'
 	@echo 'make bench-failover'
 	@echo '                how long an address is away when its node or speaker goes, measured in a cluster'
 	@echo '                (TRIALS=N ONLY=power-loss,rollout WITH=ferrolb|metallb|both FAST=1)'
@@ -127,6 +130,12 @@ bench-peers: toolchain setup
 	  $(if $(PEERS),--peers $(PEERS)) $(if $(TIME),--seconds $(TIME)) \
 	  --json $${CARGO_TARGET_DIR:-target}/bench/peers.jsonl
 
+bench-scale: toolchain setup
+	@cargo build --locked --profile measure -p ferrolb-tests --bin lab
+	@$${CARGO_TARGET_DIR:-target}/measure/lab --name scale bench scale \
+	  $(if $(SERVICES),--services $(SERVICES)) $(if $(TRIALS),--trials $(TRIALS)) \
+	  --json $${CARGO_TARGET_DIR:-target}/bench/scale.jsonl
+
 bench-failover: toolchain setup
 	@cargo build --locked --profile measure -p ferrolb-tests --bin lab
 	@$${CARGO_TARGET_DIR:-target}/measure/lab --name failover bench failover $(if $(TRIALS),--trials $(TRIALS)) \
@@ -164,6 +173,9 @@ soak-lab: toolchain setup
 	@cargo build --locked --profile measure -p ferrolb-tests --bin lab
 	@$${CARGO_TARGET_DIR:-target}/measure/lab --name soak soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 	  --report bench-results/soak.md
+
+fuzz: toolchain
+	@MINUTES=$(or $(MINUTES),60) fuzz/run
 
 hot: toolchain setup
 	speaker/hot.sh

@@ -102,10 +102,15 @@ pub(super) async fn prepare(plane: &Plane, server: &Server, others: &[String]) -
     })))
 }
 
+/// Creates another Node.
+pub(super) async fn add_bare_node(server: &Server, name: &str, address: Ipv4Addr) -> Result<(), LabError> {
+    server.create_at(LEASES, &lease(name)).await?;
+    server.create_at("/api/v1/nodes", &node(name, address)).await
+}
+
 /// Creates another Node, with what the API shows of a speaker on it.
 pub(super) async fn add_node(server: &Server, name: &str, address: Ipv4Addr) -> Result<(), LabError> {
-    server.create_at(LEASES, &lease(name)).await?;
-    server.create_at("/api/v1/nodes", &node(name, address)).await?;
+    add_bare_node(server, name, address).await?;
     let states = format!("/apis/metallb.io/v1beta1/namespaces/{SYSTEM}/configurationstates");
     let state = json!({
         "apiVersion": "metallb.io/v1beta1", "kind": "ConfigurationState",
@@ -129,12 +134,18 @@ pub(super) struct Stock {
     server: Server,
     progress: Progress,
     count: usize,
+    slices: u8,
 }
 
 impl Stock {
     /// None yet.
     pub(super) fn new(server: Server, progress: Progress) -> Self {
-        Stock { server, progress, count: 0 }
+        Stock { server, progress, count: 0, slices: 1 }
+    }
+
+    /// With so many EndpointSlices for each, at most 10.
+    pub(super) fn with_slices(self, slices: u8) -> Self {
+        Stock { slices, ..self }
     }
 
     /// How many there are.
@@ -142,13 +153,16 @@ impl Stock {
         self.count
     }
 
-    /// Creates `count` more, each with an EndpointSlice, that have no addresses yet; returns their numbers.
+    /// Creates `count` more, each with its EndpointSlices, that have no addresses yet; returns their numbers.
     pub(super) async fn create(&mut self, count: usize) -> Result<std::ops::Range<usize>, LabError> {
-        let numbers = self.count..self.count + count;
-        self.each(numbers.clone(), "created", |server, number| async move {
+        let (numbers, slices) = (self.count..self.count + count, self.slices);
+        self.each(numbers.clone(), "created", move |server, number| async move {
             server.create(&service(&name(number), None)).await?;
-            let slices = format!("/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices");
-            server.create_at(&slices, &slice(number)).await
+            let list = format!("/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices");
+            for part in 0..slices {
+                server.create_at(&list, &slice(number, part)).await?;
+            }
+            Ok(())
         })
         .await?;
         self.count = numbers.end;
@@ -225,13 +239,14 @@ pub(super) fn assignment(address: IpAddr) -> Value {
     })
 }
 
-/// Its endpoints: three, one of which is on the node.
-fn slice(number: usize) -> Value {
+/// A part of its endpoints: three, one of which is on the node.
+fn slice(number: usize, part: u8) -> Value {
     let service = name(number);
     let endpoints = [NODE, "another", "third"].into_iter().zip(1u8..).map(|(node, last)| {
-        let pod = format!("{service}-5d9c7b8f6d-{node}");
+        let pod = format!("{service}-5d9c7b8f6d-{node}{part}");
+        let net = 244 + part;
         json!({
-            "addresses": [Ipv4Addr::new(10, 244, (number / 80) as u8, (number % 80) as u8 * 3 + last)],
+            "addresses": [Ipv4Addr::new(10, net, (number / 80) as u8, (number % 80) as u8 * 3 + last)],
             "conditions": {"ready": true, "serving": true, "terminating": false},
             "nodeName": node, "targetRef": {"kind": "Pod", "namespace": NAMESPACE, "name": pod},
         })
@@ -239,7 +254,7 @@ fn slice(number: usize) -> Value {
     json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
         "metadata": {
-            "name": format!("{service}-a1b2c"),
+            "name": format!("{service}-a1b2{part:x}"),
             "labels": {
                 "kubernetes.io/service-name": service,
                 "endpointslice.kubernetes.io/managed-by": "bench.ferrolb.example",
@@ -299,8 +314,10 @@ mod tests {
 
     #[test]
     fn the_pods_of_different_services_have_different_addresses() {
-        let of = |number| slice(number)["endpoints"][2]["addresses"][0].as_str().unwrap().to_owned();
-        let all: std::collections::BTreeSet<_> = (0..10_000).map(of).collect();
-        assert_eq!(all.len(), 10_000);
+        let of =
+            |number, part| slice(number, part)["endpoints"][2]["addresses"][0].as_str().unwrap().to_owned();
+        let all: std::collections::BTreeSet<_> =
+            (0..10_000).flat_map(|number| [of(number, 0), of(number, 2)]).collect();
+        assert_eq!(all.len(), 20_000);
     }
 }

@@ -7,6 +7,7 @@
 //!      └─ rest         memory, a restart, and what is written while nothing happens
 //!   layer2: the same, the real speaker on a client, and a generator of frames on another ──► Report
 //!   peers: the same speaker, and a generator of other speakers ──► Report
+//!   scale: ten speakers at one API server, and a node that dies ──► Report
 //!   failover: a whole cluster; what happens to the owner of an address ──► Report
 //!   install: a whole cluster; from helm install to an address that answers ──► Report
 //!   first_answer: a whole cluster; from a Service's creation to the first answer, beside kube-proxy's own sync ──► Report
@@ -35,6 +36,7 @@ pub mod report;
 pub mod resources;
 pub mod rest;
 mod running;
+pub mod scale;
 pub mod size;
 mod speaker;
 pub mod suite;
@@ -47,6 +49,7 @@ pub use install::install;
 pub use layer2::layer2;
 pub use peers::peers;
 pub use resources::resources;
+pub use scale::scale;
 pub use size::size;
 pub use suite::suite;
 pub(crate) use suite::{Machine, Versions};

@@ -39,7 +39,7 @@ const QUIET: Duration = Duration::from_secs(10);
 const LONG_QUIET: Duration = Duration::from_secs(60);
 
 /// What controllers and speakers write, other than a Lease.
-const WRITTEN: [&str; 9] = [
+pub(super) const WRITTEN: [&str; 9] = [
     "services",
     "services/status",
     "ipaddresspools",

@@ -1,5 +1,7 @@
 //! The speaker, run on a host of the lab as config/default runs it.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,13 +27,18 @@ const WORK: u64 = 180;
 
 /// How it is started.
 pub(super) fn launch(lab: &Lab, program: &Path, flags: &[String]) -> Launch {
+    launch_as(lab, NODE, program, flags)
+}
+
+/// How it is started as this node.
+fn launch_as(lab: &Lab, node: &str, program: &Path, flags: &[String]) -> Launch {
     let mut all =
-        vec![running::kubeconfig(lab), format!("--node-name={NODE}"), format!("--admin-port={PORT}")];
+        vec![running::kubeconfig(lab), format!("--node-name={node}"), format!("--admin-port={PORT}")];
     // What is measured is the speaker, not how long it listens for other hosts before a first announcement.
     all.push("--conflict-detection=off".to_owned());
     all.extend_from_slice(flags);
     Launch {
-        name: "speaker".to_owned(),
+        name: if node == NODE { "speaker".to_owned() } else { format!("speaker-{node}") },
         program: program.to_owned(),
         flags: all,
         environment: running::settings(),
@@ -46,7 +53,18 @@ pub(super) struct Speaker(Running);
 impl Speaker {
     /// Starts it and waits until it is ready.
     pub(super) async fn start(lab: &Lab, program: &Path, flags: &[String]) -> Result<Self, LabError> {
-        let running = Running::start(lab, HOST, &launch(lab, program, flags))?;
+        Self::start_as(lab, HOST, NODE, program, flags).await
+    }
+
+    /// The same on this host, as this node.
+    pub(super) async fn start_as(
+        lab: &Lab,
+        host: &str,
+        node: &str,
+        program: &Path,
+        flags: &[String],
+    ) -> Result<Self, LabError> {
+        let running = Running::start(lab, host, &launch_as(lab, node, program, flags))?;
         running.ready(PATIENCE).await?;
         Ok(Speaker(running))
     }
@@ -69,6 +87,16 @@ impl Speaker {
     /// How many addresses that start so it announces, as its metrics say.
     pub(super) fn announced(&self, prefix: &str) -> usize {
         announced(&self.0.get("/metrics"), prefix)
+    }
+
+    /// The addresses that start so which it announces, as its metrics say.
+    pub(super) fn addresses(&self, prefix: &str) -> BTreeSet<IpAddr> {
+        addresses(&self.0.get("/metrics"), prefix).collect()
+    }
+
+    /// How many bytes came in at its host's link so far.
+    pub(super) fn heard(&self) -> Result<u64, LabError> {
+        self.0.heard("eth0")
     }
 
     /// Waits until it announces at least `count` addresses that start so, as its metrics say.
@@ -98,9 +126,18 @@ impl Speaker {
 
 /// How many addresses that start so are announced, by these metrics.
 fn announced(metrics: &str, prefix: &str) -> usize {
+    addresses(metrics, prefix).count()
+}
+
+/// The addresses that start so and are announced, by these metrics.
+fn addresses(metrics: &str, prefix: &str) -> impl Iterator<Item = IpAddr> {
     let lines = metrics.lines().filter(|line| line.starts_with("metallb_speaker_announced{"));
-    let wanted = format!("ip=\"{prefix}");
-    lines.filter(|line| line.contains(&wanted) && line.ends_with("} 1")).count()
+    let announced = lines.filter(|line| line.ends_with("} 1"));
+    announced.filter_map(move |line| {
+        let (_, rest) = line.split_once("ip=\"")?;
+        let (address, _) = rest.split_once('"')?;
+        address.starts_with(prefix).then(|| address.parse().ok())?
+    })
 }
 
 /// The sum of the values of the metric of this name with this text in their labels; a counter's name has its `_total`.
@@ -132,5 +169,7 @@ mod tests {
             (announced(metrics, "10.64."), announced(metrics, "fd64:"), announced(metrics, "")),
             (1, 1, 2)
         );
+        let all: Vec<String> = addresses(metrics, "").map(|address| address.to_string()).collect();
+        assert_eq!(all, ["10.64.0.1", "fd64::1"]);
     }
 }

@@ -84,10 +84,17 @@ pub struct Config {
     /// On how many segments nodes and clients are, 1 to [`network::MAX_SEGMENTS`]; on each by a link of its own.
     #[serde(default = "one")]
     pub segments: u8,
+    /// How many clients there are, 2 to [`network::MAX_CLIENTS`].
+    #[serde(default = "two")]
+    pub clients: u8,
 }
 
 fn one() -> u8 {
     1
+}
+
+fn two() -> u8 {
+    2
 }
 
 impl Config {
@@ -100,7 +107,8 @@ impl Config {
         if !fits {
             return Err(LabError::Name(name.to_owned()));
         }
-        Ok(Config { name: name.to_owned(), nodes: 3, proxy: Proxy::Iptables, one_nic: false, segments: 1 })
+        let name = name.to_owned();
+        Ok(Config { name, nodes: 3, proxy: Proxy::Iptables, one_nic: false, segments: one(), clients: two() })
     }
 
     /// With `nodes` nodes.
@@ -134,7 +142,7 @@ impl Config {
     pub fn hosts(&self) -> Vec<String> {
         let mut hosts = vec!["sw".to_owned(), "cp".to_owned()];
         hosts.extend(self.node_names());
-        hosts.extend(network::CLIENTS.map(str::to_owned));
+        hosts.extend(network::clients(self.clients));
         hosts
     }
 }
@@ -212,7 +220,7 @@ mod tests {
     fn what_an_older_lab_saved_is_read_as_one_segment() {
         let saved = r#"{"name": "a", "nodes": 1, "proxy": "iptables", "one_nic": false}"#;
         assert_eq!(serde_json::from_str::<Config>(saved).unwrap(), Config::new("a").unwrap().nodes(1));
-        let three = Config { segments: 3, ..Config::new("a").unwrap() };
+        let three = Config { segments: 3, clients: 5, ..Config::new("a").unwrap() };
         let text = serde_json::to_string(&three).unwrap();
         assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), three);
     }
@@ -224,5 +232,7 @@ mod tests {
         }
         let lab = Config::new("e2e").unwrap().nodes(2);
         assert_eq!(lab.hosts(), ["sw", "cp", "node1", "node2", "client1", "client2"]);
+        assert_eq!(lab.hosts()[4..], network::CLIENTS, "every lab has these");
+        assert_eq!(Config { clients: 3, ..lab }.hosts().last().unwrap(), "client3");
     }
 }

@@ -5,8 +5,16 @@ use std::process::{Command, Stdio};
 
 use super::{Config, LabError, Paths};
 
-/// The hosts that ask for addresses.
+/// The hosts that ask for addresses and that every lab has.
 pub const CLIENTS: [&str; 2] = ["client1", "client2"];
+
+/// The most of such hosts that a lab can have.
+pub const MAX_CLIENTS: u8 = 20;
+
+/// The names of so many of them.
+pub fn clients(count: u8) -> impl Iterator<Item = String> {
+    (1..=count).map(|number| format!("client{number}"))
+}
 
 /// The address of the control plane on the LAN and on the management network.
 pub const CONTROL_PLANE_LAN: &str = "10.10.0.10";
@@ -246,7 +254,8 @@ mod tests {
 
     #[test]
     fn every_name_of_a_link_fits() {
-        let config = Config { segments: 3, ..Config::new("averylongnam").unwrap().nodes(9) };
+        let config =
+            Config { segments: 3, clients: MAX_CLIENTS, ..Config::new("averylongnam").unwrap().nodes(9) };
         for host in config.hosts() {
             for (network, name, _) in links(&config, &host) {
                 assert!(network.port(&host).len() <= 15 && name.len() <= 15);

@@ -86,8 +86,8 @@ impl Paths {
     /// container runtime lives, for one of its own.
     pub fn netns_names(&self) -> Vec<String> {
         let nodes = (1..=super::MAX_NODES).map(|number| format!("node{number}"));
-        let hosts = ["sw", "cp"].into_iter().chain(network::CLIENTS).map(str::to_owned).chain(nodes);
-        hosts.map(|host| self.netns_name(&host)).collect()
+        let hosts = ["sw", "cp"].into_iter().map(str::to_owned).chain(network::clients(network::MAX_CLIENTS));
+        hosts.chain(nodes).map(|host| self.netns_name(&host)).collect()
     }
 
     /// The names of all cgroups that a lab of this name can have had.

@@ -18,7 +18,8 @@ const END: &str = "<!-- to here -->";
 const HEAD: &str = "# Performance
 
 Every figure of this project beside its goal, its floor (the least that anybody could do on the same machine at the same
-time) and MetalLB. `make bench PEERS=1` measures all of it anew, in rounds in which they take turns; `make bench ONLY=create` one.";
+time) and MetalLB, measured in rounds in which they take turns. `make bench PEERS=1` does all of it anew, which takes a night;
+`make bench PEERS=1 ONLY=allocation` one part, whose results take the place of the earlier ones; `make bench ONLY=create` a figure.";
 
 /// The plots: the name of each file, and what is in it. One for each unit of each chapter.
 pub(super) fn plots(lines: &[Line], methods: &[Method]) -> BTreeMap<String, String> {
@@ -83,7 +84,7 @@ fn figures<'a, 'b>(
 /// Tables, plots and methods of all chapters. `plots_at` is what stands before the name of a plot, and `remarks` what is to
 /// be said of this run.
 pub(super) fn tables(lines: &[Line], methods: &[Method], plots_at: &str, remarks: &[String]) -> String {
-    let mut text = head(lines);
+    let mut text = HOW_TO_READ.to_owned();
     for remark in remarks {
         let _ = writeln!(text, "- {remark}");
     }
@@ -97,6 +98,8 @@ pub(super) fn tables(lines: &[Line], methods: &[Method], plots_at: &str, remarks
             continue;
         }
         let _ = writeln!(text, "## {}\n", chapter.title());
+        let all: Vec<&Line> = here.iter().flat_map(|(_, lines)| lines.iter().copied()).collect();
+        text += &measured(&all);
         text += "| figure | unit | FerroLB p50 / p99 / max | floor | MetalLB p50 / p99 / max | n | ± | goal |\n|---|---|---|---|---|---|---|---|\n";
         for (_, lines) in &here {
             text += &row(lines);
@@ -121,28 +124,29 @@ pub(super) fn tables(lines: &[Line], methods: &[Method], plots_at: &str, remarks
     text
 }
 
-/// Where and of what, and how to read the tables.
-fn head(lines: &[Line]) -> String {
-    let mut text = String::new();
-    let Some(first) = lines.first() else { return text };
+/// How to read the tables.
+const HOW_TO_READ: &str = "Percentiles are of all values of all rounds; n is how many FerroLB has, and ± how far a round's p50 was from the p50 of all. \
+What is relative to the floor or to MetalLB is compared within each round, and the middle of that is told.\n\n";
+
+/// Where a part was measured, of what, and how often.
+fn measured(lines: &[&Line]) -> String {
+    let Some(first) = lines.first() else { return String::new() };
     let machine = &first.machine;
-    let version = |of: fn(&Line) -> Option<&String>| lines.iter().find_map(of).map_or("none", String::as_str);
+    let version = |of: fn(&Line) -> Option<&String>| lines.iter().find_map(|line| of(line));
+    let ours = version(|line| line.versions.ferrolb.as_ref()).map_or("none", String::as_str);
+    let theirs = version(|line| line.versions.metallb.as_ref());
     let rounds = lines.iter().map(|line| line.rounds.len()).max().unwrap_or_default();
-    let _ = writeln!(
-        text,
-        "Measured on {} ({} cores, {} GB of memory, Linux {}, load before: {}), with FerroLB {}, Kubernetes {} and MetalLB {}, in {rounds} rounds.",
+    format!(
+        "{rounds} {} on {} ({} cores, {} GB of memory, Linux {}, load before: {}), with FerroLB {ours}, Kubernetes {}{}.\n\n",
+        if rounds == 1 { "round" } else { "rounds" },
         machine.processor,
         machine.cores,
         machine.memory,
         machine.kernel,
         machine.load_before,
-        version(|line| line.versions.ferrolb.as_ref()),
         first.versions.kubernetes,
-        version(|line| line.versions.metallb.as_ref()),
-    );
-    text += "Percentiles are of all values of all rounds; n is how many FerroLB has, and ± how far a round's p50 was from the p50 of all. What is relative to the floor or to MetalLB \
-             is compared within each round, and the middle of that is told.\n\n";
-    text
+        theirs.map_or(String::new(), |version| format!(" and MetalLB {version}")),
+    )
 }
 
 /// A figure in a table.

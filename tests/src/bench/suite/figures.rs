@@ -31,6 +31,7 @@ pub(super) fn methods() -> Vec<Method> {
         (Chapter::Failover, failover()),
         (Chapter::Resources, resources()),
         (Chapter::Peers, peers()),
+        (Chapter::Scale, scale()),
         (Chapter::Install, install()),
         (Chapter::Size, size()),
     ] {
@@ -282,6 +283,32 @@ fn peers() -> Vec<Figure> {
         ));
     }
     all
+}
+
+fn scale() -> Vec<Figure> {
+    const START: &str = "Ten speakers start one after the other, each on a host of its own, at a control plane without kubelets that shows ten nodes, and three EndpointSlices of three endpoints for each Service. \
+        The time is until each hears all others and all addresses are announced, each by one; the API server's is what it says of itself, until the last status is written.";
+    const REST: &str = "The same speakers, at rest for 30 s, each a value. What a node hears is all that comes in at its link: hellos, answers and watches.";
+    const DEATH: &str = "A node's cable is pulled and its speaker killed, and another host sees the first announcement of each of its addresses by another node. Writes are all that the others then write, \
+        for each address; each node comes back before the next one dies.";
+    vec![
+        less("scale-start", "{all} Services: speakers' start → all announced", &[], START),
+        less("scale-start-server", "the API server's processor time for that", &[], START),
+        less("scale-memory", "a speaker's resident memory, {all} Services", &[p50(20.0)], REST),
+        less("scale-processor", "a speaker's processor", &[], REST),
+        less("scale-heard", "a node hears", &[], REST),
+        less("scale-writes", "writes to the API server in 30 s", &[max(0.0)], REST),
+        less(
+            "scale-death-first",
+            "death → the first of its addresses announced",
+            &[p50(300.0), p99(500.0)],
+            DEATH,
+        ),
+        less("scale-death-last", "death → the last one", &[p99(500.0)], DEATH),
+        less("scale-death-spread", "the first → the last", &[max(150.0)], DEATH),
+        less("scale-death-writes", "writes to the API server for each address", &[], DEATH),
+        less("scale-death-server", "the API server's processor time for that death", &[], DEATH),
+    ]
 }
 
 fn install() -> Vec<Figure> {

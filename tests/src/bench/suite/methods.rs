@@ -20,6 +20,8 @@ pub enum Chapter {
     Resources,
     /// A speaker among many.
     Peers,
+    /// Ten real speakers, and many Services.
+    Scale,
     /// The first installation.
     Install,
     /// Files.
@@ -28,13 +30,14 @@ pub enum Chapter {
 
 impl Chapter {
     /// All, in the order in which they are measured and told.
-    pub const ALL: [Chapter; 8] = [
+    pub const ALL: [Chapter; 9] = [
         Chapter::Allocation,
         Chapter::FirstAnswer,
         Chapter::Layer2,
         Chapter::Failover,
         Chapter::Resources,
         Chapter::Peers,
+        Chapter::Scale,
         Chapter::Install,
         Chapter::Size,
     ];
@@ -48,6 +51,7 @@ impl Chapter {
             Chapter::Failover => "failover",
             Chapter::Resources => "resources",
             Chapter::Peers => "peers",
+            Chapter::Scale => "scale",
             Chapter::Install => "install",
             Chapter::Size => "size",
         }
@@ -62,6 +66,7 @@ impl Chapter {
             Chapter::Failover => "When the owner of an address goes, or the address moves",
             Chapter::Resources => "Starts, memory, processor, and the API server at rest",
             Chapter::Peers => "A speaker among many",
+            Chapter::Scale => "Ten speakers and many Services",
             Chapter::Install => "The first installation",
             Chapter::Size => "Sizes",
         }

@@ -48,7 +48,7 @@ const LINES: &str = "results.jsonl";
 /// The document that is made of them.
 const DOCUMENT: &str = "docs/performance.md";
 
-/// A result of fewer rounds, or of other numbers of Services, is none to be compared with.
+/// What has fewer rounds, or other numbers of Services, is no result to be compared with.
 const ROUNDS: usize = 5;
 const SERVICES: usize = 10_000;
 
@@ -65,8 +65,9 @@ pub struct Outcome {
     pub text: String,
 }
 
-/// Measures, in labs of their own named `name`, and writes results into `bench-results`: those of a part or of few rounds into
-/// its folder `partial`, which also has what was measured so far.
+/// Measures, in labs of their own named `name`, and writes results into `bench-results`: those of each whole part in the place of
+/// its earlier ones, so that not all need be measured in one run; those of single figures or of few rounds into the folder
+/// `partial`, which also has what was measured so far.
 ///
 /// # Errors
 /// When there is no such figure, a result cannot be written, or it is interrupted. A bench that fails is told in the outcome.
@@ -194,29 +195,22 @@ impl Run<'_> {
         lines.into_iter().filter(wanted).collect()
     }
 
-    /// Writes all into a folder; returns the table.
-    fn write(&self, folder: &Path, remarks: &[String]) -> Result<String, LabError> {
-        let lines = self.lines();
-        std::fs::create_dir_all(folder).map_err(LabError::at(folder))?;
-        // Of an earlier run, which may have had more.
-        for entry in std::fs::read_dir(folder).map_err(LabError::at(folder))?.flatten() {
-            if entry.path().extension().is_some_and(|kind| kind == "svg") {
-                std::fs::remove_file(entry.path()).map_err(LabError::at(entry.path()))?;
-            }
+    /// The parts of which every figure was measured, in as many rounds and with as many Services as it takes.
+    fn whole(&self) -> Vec<Chapter> {
+        let Options { only, rounds, services, .. } = self.options;
+        if *rounds < ROUNDS || *services != SERVICES || !self.failed.is_empty() {
+            return Vec::new();
         }
-        let text = document::tables(&lines, &self.methods, "", remarks);
-        let json = results::to_json_lines(&lines).map_err(|error| LabError::State(error.to_string()))?;
-        let mut files = document::plots(&lines, &self.methods);
-        files.insert(LINES.to_owned(), json);
-        files.insert("results.md".to_owned(), format!("# Results\n\n{text}"));
-        for (name, content) in files {
-            let file = folder.join(name);
-            std::fs::write(&file, content).map_err(LabError::at(&file))?;
-        }
-        Ok(text)
+        let asked = |chapter: &Chapter| only.is_empty() || only.iter().any(|name| name == chapter.name());
+        Chapter::ALL.into_iter().filter(asked).collect()
     }
 
-    /// Compares with the last committed result, and writes what is a result by itself to its place.
+    /// Writes what was measured so far, or in all, to where parts are; returns the table.
+    fn write(&self, folder: &Path, remarks: &[String]) -> Result<String, LabError> {
+        write(folder, &self.lines(), &self.methods, remarks)
+    }
+
+    /// Compares with the last committed result, and puts the parts that are a result by themselves in the place of the earlier.
     fn end(self, partial: &Path) -> Result<Outcome, LabError> {
         let mut remarks = self.failed.clone();
         let unknown: Vec<&str> = self.collected.unknown(&self.methods).collect();
@@ -237,17 +231,52 @@ impl Run<'_> {
             Some(Err(error)) => remarks.push(format!("the last committed result cannot be read: {error}")),
             None => remarks.push("there is no committed result to compare with".to_owned()),
         }
-        let options = self.options;
-        let whole = options.only.is_empty() && options.rounds >= ROUNDS && options.services == SERVICES;
+        let whole = self.whole();
         let mut folder = partial.to_owned();
-        let mut text = self.write(partial, &remarks)?;
-        if whole && self.failed.is_empty() {
+        if !whole.is_empty() {
+            let file = project(RESULTS).join(LINES);
+            let before = if file.exists() {
+                let text = std::fs::read_to_string(&file).map_err(LabError::at(&file))?;
+                results::from_json_lines(&text)
+                    .map_err(|error| LabError::State(format!("{}: {error}", file.display())))?
+            } else {
+                Vec::new()
+            };
+            let merged = results::merged(before, self.lines(), &self.methods, &whole);
+            remarks.extend(merged.kept.iter().map(|chapter| {
+                format!(
+                    "the earlier result of {} stays: it has MetalLB beside it, and this one has not",
+                    chapter.name()
+                )
+            }));
             folder = project(RESULTS);
-            text = self.write(&folder, &remarks)?;
+            write(&folder, &merged.lines, &self.methods, &[])?;
             document()?;
         }
+        let text = self.write(partial, &remarks)?;
         Ok(Outcome { folder, worse, failed: self.failed, text })
     }
+}
+
+/// Writes lines, tables and plots into a folder; returns the table.
+fn write(folder: &Path, lines: &[Line], methods: &[Method], remarks: &[String]) -> Result<String, LabError> {
+    std::fs::create_dir_all(folder).map_err(LabError::at(folder))?;
+    // Of an earlier run, which may have had more.
+    for entry in std::fs::read_dir(folder).map_err(LabError::at(folder))?.flatten() {
+        if entry.path().extension().is_some_and(|kind| kind == "svg") {
+            std::fs::remove_file(entry.path()).map_err(LabError::at(entry.path()))?;
+        }
+    }
+    let text = document::tables(lines, methods, "", remarks);
+    let json = results::to_json_lines(lines).map_err(|error| LabError::State(error.to_string()))?;
+    let mut files = document::plots(lines, methods);
+    files.insert(LINES.to_owned(), json);
+    files.insert("results.md".to_owned(), format!("# Results\n\n{text}"));
+    for (name, content) in files {
+        let file = folder.join(name);
+        std::fs::write(&file, content).map_err(LabError::at(&file))?;
+    }
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::bench::report::{Samples, Who, percentile};
 
 use super::machine::{Machine, Versions};
-use super::methods::{At, Better, Bound, Method, Target};
+use super::methods::{At, Better, Bound, Chapter, Method, Target};
 
 /// The values of one figure of one subject, round by round.
 #[derive(Clone, Debug, PartialEq)]
@@ -207,6 +207,32 @@ pub(super) struct Judged {
     pub(super) met: bool,
 }
 
+/// Results, of which some were replaced.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Merged {
+    /// In the order of the methods.
+    pub(super) lines: Vec<Line>,
+    /// What was measured anew, and yet is as it was.
+    pub(super) kept: Vec<Chapter>,
+}
+
+/// The earlier results, with those of the parts that are whole in `now` in their place. A part is measured in one run or not at
+/// all, so one that has MetalLB beside it is not replaced by one that has not.
+pub(super) fn merged(before: Vec<Line>, now: Vec<Line>, methods: &[Method], whole: &[Chapter]) -> Merged {
+    let place = |line: &Line| methods.iter().position(|method| method.figure == line.figure);
+    let chapter = |line: &Line| place(line).map(|place| methods[place].chapter);
+    let beside = |lines: &[Line], of: Chapter| {
+        lines.iter().any(|line| line.of == Who::Metallb && chapter(line) == Some(of))
+    };
+    let (kept, taken): (Vec<Chapter>, Vec<Chapter>) =
+        whole.iter().partition(|of| beside(&before, **of) && !beside(&now, **of));
+    let is_taken = |line: &Line| chapter(line).is_some_and(|of| taken.contains(&of));
+    let before = before.into_iter().filter(|line| !is_taken(line));
+    let mut lines: Vec<Line> = before.chain(now.iter().filter(|line| is_taken(line)).cloned()).collect();
+    lines.sort_by_key(|line| (place(line), line.of));
+    Merged { lines, kept }
+}
+
 /// As JSON, one object a line.
 ///
 /// # Errors
@@ -241,7 +267,6 @@ fn round_to(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::suite::methods::Chapter;
 
     fn method(figure: &str, better: Better, goals: Vec<Target>) -> Method {
         let (chapter, title, method) = (Chapter::Allocation, format!("{figure} of {{all}}"), "So. And so.");
@@ -304,6 +329,49 @@ mod tests {
         assert_eq!(text.lines().count(), 1);
         assert_eq!(from_json_lines(&text).unwrap(), written);
         assert!(from_json_lines("{}").is_err());
+    }
+
+    #[test]
+    fn a_part_that_was_measured_takes_the_place_of_its_earlier_result() {
+        let of = |chapter, figure: &str| Method { chapter, ..method(figure, Better::Less, Vec::new()) };
+        let methods = [of(Chapter::Allocation, "create"), of(Chapter::Size, "image")];
+        let lines = |values: &[(&str, Who, f64)]| {
+            let mut collected = Collected::default();
+            for (figure, of, value) in values {
+                let values = vec![*value];
+                collected.add(0, &[Samples { figure: (*figure).to_owned(), of: *of, unit: "ms", values }]);
+            }
+            collected.lines(&methods, 500, &Machine::default(), &Versions::default())
+        };
+        let (ours, theirs, floor) = (Who::Ferrolb, Who::Metallb, Who::Floor);
+        let told = |merged: &Merged| -> Vec<(String, Who, f64)> {
+            merged.lines.iter().map(|line| (line.figure.clone(), line.of, line.p50)).collect()
+        };
+        let words = |all: &[(&str, Who, f64)]| -> Vec<(String, Who, f64)> {
+            all.iter().map(|(figure, of, value)| ((*figure).to_owned(), *of, *value)).collect()
+        };
+        let before = lines(&[
+            ("create", ours, 1.0),
+            ("create", floor, 1.0),
+            ("image", ours, 9.0),
+            ("image", theirs, 90.0),
+        ]);
+        // Of a part nothing of the earlier one stays, and others stay as they are.
+        let anew = merged(before.clone(), lines(&[("create", ours, 2.0)]), &methods, &[Chapter::Allocation]);
+        assert_eq!(
+            told(&anew),
+            words(&[("create", ours, 2.0), ("image", ours, 9.0), ("image", theirs, 90.0)])
+        );
+        assert!(anew.kept.is_empty());
+        // Not in the place of one with MetalLB beside it; what is no whole part is not taken either.
+        let alone = lines(&[("create", ours, 3.0), ("image", ours, 8.0)]);
+        let kept = merged(before.clone(), alone, &methods, &[Chapter::Size]);
+        assert_eq!(
+            (told(&kept), &kept.kept[..]),
+            (told(&merged(before, vec![], &methods, &[])), &[Chapter::Size][..])
+        );
+        let first = merged(vec![], lines(&[("image", ours, 8.0)]), &methods, &[Chapter::Size]);
+        assert_eq!(told(&first), words(&[("image", ours, 8.0)]));
     }
 
     #[test]

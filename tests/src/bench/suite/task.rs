@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::bench::allocation::{self, Turn};
 use crate::bench::failover::{self, Case, With};
 use crate::bench::report::{Report, Who};
-use crate::bench::{layer2, peers, resources};
+use crate::bench::{layer2, peers, resources, scale};
 use crate::chaos::Balancer;
 use crate::lab::LabError;
 
@@ -38,6 +38,9 @@ const FIRST_ANSWERS: usize = 20;
 
 /// How long a speaker among peers is measured.
 const AMONG_PEERS: Duration = Duration::from_secs(20);
+
+/// How many nodes die in a round, of ten.
+const DEATHS: usize = 6;
 
 /// How long nothing happens in those cases, in minutes.
 const QUIET: u64 = 1;
@@ -73,6 +76,7 @@ impl Task {
                 (if both { 2.0 } else { 1.0 }) * (160.0 + services / 60.0) + services / 60.0
             }
             Chapter::Peers => 150.0,
+            Chapter::Scale => 100.0 + services / 40.0 + 20.0 * DEATHS as f64,
             Chapter::Install => 60.0,
             Chapter::Size => 5.0,
         };
@@ -138,6 +142,10 @@ pub(super) async fn run(
             let options =
                 peers::Options { peers, time: AMONG_PEERS, services: 200, programs, flags: Vec::new() };
             crate::bench::peers(name, &options, lab_program).await
+        }
+        Chapter::Scale => {
+            let options = scale::Options { services, trials: DEATHS, programs };
+            crate::bench::scale(name, &options, lab_program).await
         }
         Chapter::Install => crate::bench::install(name, 1, lab_program).await,
         Chapter::Size => crate::bench::size(options.metallb),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use ferrolb_tests::bench::report::Report;
-use ferrolb_tests::bench::{self, allocation, failover, layer2, peers, resources, suite};
+use ferrolb_tests::bench::{self, allocation, failover, layer2, peers, resources, scale, suite};
 use ferrolb_tests::lab::LabError;
 
 /// What can be measured.
@@ -125,6 +125,21 @@ pub(crate) enum What {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Ten speakers at one API server: memory, processor, the API server's load, and how soon a dead node's addresses are elsewhere
+    Scale {
+        /// How many Services have addresses
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(10..=60_000))]
+        services: u32,
+        /// How many nodes die, one after the other
+        #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+        trials: u32,
+        /// A folder of ready FerroLB programs, instead of building them
+        #[arg(long, env = "FERROLB_PROGRAMS", value_name = "DIR")]
+        programs: Option<PathBuf>,
+        /// Write the figures to this file too, one JSON object a line
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// A whole cluster: how long an address is away when its owner dies, is restarted or is moved from; MetalLB's too
     Failover {
         /// Measure this case alone; may be given several times, or as a list with commas
@@ -205,6 +220,10 @@ pub(crate) fn bench(name: &str, what: What, lab_program: &Path) -> Result<(), La
             let time = Duration::from_secs(seconds);
             let options = peers::Options { peers, time, services, programs, flags };
             (runtime.block_on(bench::peers(name, &options, lab_program))?, json)
+        }
+        What::Scale { services, trials, programs, json } => {
+            let options = scale::Options { services: services as usize, trials: trials as usize, programs };
+            (runtime.block_on(bench::scale(name, &options, lab_program))?, json)
         }
         What::Failover { only, trials, with, fast, minutes, flags, json } => {
             let options = failover::Options { only, trials: trials as usize, with, fast, minutes, flags };

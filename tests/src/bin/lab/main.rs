@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 use ferrolb_tests::image::{self, Image};
-use ferrolb_tests::lab::network::{self, MAX_SEGMENTS, Network};
+use ferrolb_tests::lab::network::{self, MAX_CLIENTS, MAX_SEGMENTS, Network};
 use ferrolb_tests::lab::progress::Progress;
 use ferrolb_tests::lab::{Config, Lab, LabError, Paths, Proxy, down, forward, node, node_init, programs, up};
 use ferrolb_tests::scene;
@@ -47,6 +47,9 @@ enum Task {
         /// On how many segments nodes and clients are, 1 to 3, with links eth0, eth1, eth2
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_SEGMENTS)))]
         segments: u8,
+        /// How many clients there are, 2 to 20
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=i64::from(MAX_CLIENTS)))]
+        clients: u8,
         /// A folder of ready Kubernetes programs and etcd, instead of building them
         #[arg(long, env = "FERROLB_LAB_PROGRAMS", value_name = "DIR")]
         programs: Option<PathBuf>,
@@ -180,8 +183,9 @@ fn run(name: &str, task: Task) -> Result<ExitCode, LabError> {
             programs::images(&progress)?;
             progress.say("all is built; next: lab up");
         }
-        Task::Up { nodes, proxy, one_nic, segments, programs } => {
-            let config = Config { one_nic, segments, ..Config::new(name)?.nodes(nodes).proxy(proxy) };
+        Task::Up { nodes, proxy, one_nic, segments, clients, programs } => {
+            let config =
+                Config { one_nic, segments, clients, ..Config::new(name)?.nodes(nodes).proxy(proxy) };
             let lab = block_on(up::up(&config, &this_program()?, programs.as_deref(), &progress))?;
             progress.say(&format!("lab {name:?} is up; next: lab --name {name} kubectl get nodes -o wide"));
             println!("export KUBECONFIG={}", lab.paths.kubeconfig().display());
