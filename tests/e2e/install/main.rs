@@ -5,6 +5,7 @@ mod support;
 
 mod admitted;
 mod overlay;
+mod profiles;
 mod release;
 mod render;
 mod rights;
@@ -23,6 +24,7 @@ use support::{block_on, left_out};
 const LAB: &str = "testi";
 const CLUSTER: &str = "testh";
 const ELSEWHERE: &str = "testo";
+const CONFINED: &str = "tests";
 
 #[test]
 fn the_api_server_takes_all_of_it_and_grants_no_more_than_is_listed() {
@@ -70,5 +72,17 @@ fn an_overlay_with_another_namespace_has_its_rights_there() {
     let cluster = Cluster::anew(ELSEWHERE).expect("a cluster");
     if let Err(error) = block_on(overlay::serves(&cluster)) {
         panic!("{error}\n{}", cluster.state_in(overlay::NAMESPACE));
+    }
+}
+
+#[test]
+fn with_the_system_calls_of_its_profile_it_does_all_it_does() {
+    if !nix::unistd::geteuid().is_root() {
+        left_out("the lab needs root");
+        return;
+    }
+    let cluster = Cluster::up(CONFINED, &["--proxy", "nftables"]).expect("a cluster");
+    if let Err(error) = block_on(profiles::suffice(&cluster, Path::new(env!("CARGO_BIN_EXE_lab")))) {
+        panic!("{error}\n{}", cluster.state());
     }
 }

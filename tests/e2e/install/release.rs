@@ -1,5 +1,5 @@
 //! A release of the chart in a cluster: installed, upgraded, rolled back, removed, installed again, and taken over from
-//! kubectl; under a Service that keeps its address.
+//! kubectl; under a Service that keeps its address, and under traffic.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use ferrolb_tests::scene::{SYSTEM, Scene, shown};
 
 use crate::render::{RELEASE, chart};
 use crate::support::cluster::Cluster;
+use crate::support::traffic::Traffic;
 
 /// How long Helm waits for pods.
 const TIMEOUT: &str = "--timeout=120s";
@@ -161,6 +162,7 @@ pub(crate) async fn life(cluster: &Cluster) -> Result<(), LabError> {
     .await?;
     kept.answers("after the install").await?;
     cluster.helm(&["status", RELEASE])?;
+    let traffic = Traffic::to(&cluster.lab, [("web", (address, 80).into())])?;
 
     // Another number of replicas, speakers that are asked on the node's address, and new definitions.
     let folder = tempfile::tempdir().map_err(LabError::at("a temporary folder"))?;
@@ -177,6 +179,13 @@ pub(crate) async fn life(cluster: &Cluster) -> Result<(), LabError> {
     assert_eq!(cluster.field("deployment/ferrolb-controller", ".spec.replicas")?, "1");
     assert_eq!(cluster.field(POOLS, TITLE)?, "IPAddressPool", "the rollback left the newer definitions");
     assert!(!cluster.has("pdb/ferrolb-controller")?);
+    // All speakers were replaced twice: no connection failed meanwhile, and none that was there was reset.
+    let [reset, of] = traffic.reset();
+    assert_eq!(reset, 0, "of {of} connections through the upgrade and the rollback");
+    let begun = traffic.end(&progress)?;
+    println!(
+        "upgrade and rollback: of {begun} connections none failed, of {of} that were held none was reset"
+    );
 
     let said = cluster.helm(&["uninstall", RELEASE, "--wait", TIMEOUT])?;
     assert!(said.contains("ipaddresspools.metallb.io"), "Helm does not say what it keeps: {said}");

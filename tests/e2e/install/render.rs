@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 pub(crate) const RELEASE: &str = "ferrolb";
 
 /// Overlays of `config/`, each with the values by which the chart makes the same.
-pub(crate) const OVERLAYS: [(&str, &str); 6] = [
+pub(crate) const OVERLAYS: [(&str, &str); 7] = [
     ("config/default", ""),
     ("config/replicas", "controller.replicas=2"),
     (
@@ -29,6 +29,13 @@ pub(crate) const OVERLAYS: [(&str, &str); 6] = [
     ),
     ("config/network-policies", "networkpolicies.enabled=true"),
     ("config/metallb-names", "metallbNames=true"),
+    (
+        "config/seccomp",
+        "controller.securityContext.seccompProfile.type=Localhost,\
+         controller.securityContext.seccompProfile.localhostProfile=ferrolb/controller.json,\
+         speaker.securityContext.seccompProfile.type=Localhost,\
+         speaker.securityContext.seccompProfile.localhostProfile=ferrolb/speaker.json",
+    ),
 ];
 
 /// The chart's folder.

@@ -325,7 +325,14 @@ const CASES: [Case; 71] = [
         "\"Localhost\"",
         "",
     ),
-    ("speaker.securityContext", "{\"runAsGroup\":7}", SPEAKER, "POD/securityContext/runAsGroup", "7", ""),
+    (
+        "speaker.securityContext.seccompProfile.type",
+        "\"Localhost\"",
+        SPEAKER,
+        "POD/securityContext/seccompProfile/type",
+        "\"Localhost\"",
+        "",
+    ),
     (
         "speaker.tolerateMaster",
         "false",
@@ -491,6 +498,28 @@ fn each_value_does_what_it_says() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The alerts of a release with these values.
+fn alerts(renderer: &Renderer, values: &str) -> BTreeSet<String> {
+    let rule = "prometheus.prometheusRule.enabled=true,crds.enabled=false";
+    let made = renderer.template(&[rule, values]).expect(values);
+    let made = objects(&made).expect(values);
+    let groups = made["PrometheusRule/ferrolb"]["spec"]["groups"].as_array().expect("groups");
+    let rules = groups.iter().flat_map(|group| group["rules"].as_array().expect("rules"));
+    rules.map(|rule| rule["alert"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn nobody_is_told_that_a_program_is_away_that_the_release_does_not_have() {
+    let renderer = Renderer::new().expect("the programs");
+    let all = alerts(&renderer, "");
+    for (value, alert) in
+        [("controller.enabled=false", "FerroLBNoController"), ("speaker.enabled=false", "FerroLBNoSpeaker")]
+    {
+        let less = alerts(&renderer, value);
+        assert_eq!(all.difference(&less).collect::<Vec<_>>(), [alert], "{value}");
+    }
 }
 
 /// The paths of all values in `values`, and what they are.

@@ -25,12 +25,21 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
+    /// To all addresses of a shop.
     pub(crate) fn begin(lab: &Lab, state: &State) -> Result<Self, LabError> {
+        Self::to(lab, state.sockets())
+    }
+
+    /// To these, each with the name of its Service.
+    pub(crate) fn to<N: AsRef<str>>(
+        lab: &Lab,
+        sockets: impl IntoIterator<Item = (N, SocketAddr)>,
+    ) -> Result<Self, LabError> {
         let (client, clock): (Host, Clock) = (lab.host("client1")?, Clock::since(SystemTime::now()));
         let mut streams = Vec::new();
-        for (name, address) in state.sockets() {
-            client.ask_until(address, PATIENCE).map_err(LabError::at(name))?;
-            let held = Held::open(&client, address, HELD).map_err(LabError::at(name))?;
+        for (name, address) in sockets {
+            client.ask_until(address, PATIENCE).map_err(LabError::at(name.as_ref()))?;
+            let held = Held::open(&client, address, HELD).map_err(LabError::at(name.as_ref()))?;
             streams.push((address, Connector::start(&client, address, EVERY, clock), held));
         }
         Ok(Traffic { streams })
