@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ferrolb_tests::chaos::{self, Balancer, Faults, Pods, Stage};
 use ferrolb_tests::lab::progress::{Progress, wait};
-use ferrolb_tests::lab::{LabError, node, programs, up};
+use ferrolb_tests::lab::{LabError, fault, node, programs, up};
 use ferrolb_tests::plane::project;
 use ferrolb_tests::scene::{self, SYSTEM};
 use nix::sys::signal::Signal;
@@ -98,53 +98,71 @@ fn put(cluster: &Cluster) -> Result<(), LabError> {
     Ok(())
 }
 
-/// How each container of ours ended that did, by its pod.
-fn ends(cluster: &Cluster) -> Result<Vec<(String, i64)>, LabError> {
+/// A container of ours that has ended once: its program, and with which code.
+type End = (String, i64);
+
+/// The containers that have ended, of the pods that are there.
+fn ends(cluster: &Cluster) -> Result<Vec<End>, LabError> {
     let pods = cluster.kubectl(&["-n", SYSTEM, "get", "pods", "-o", "json"])?;
     let pods: Value = serde_json::from_str(&pods).map_err(|error| LabError::State(error.to_string()))?;
-    let mut ends = Vec::new();
-    for pod in pods["items"].as_array().into_iter().flatten() {
-        for container in pod["status"]["containerStatuses"].as_array().into_iter().flatten() {
-            for state in ["state", "lastState"] {
-                if let Some(code) = container[state]["terminated"]["exitCode"].as_i64() {
-                    ends.push((pod["metadata"]["name"].as_str().unwrap_or_default().to_owned(), code));
-                }
-            }
-        }
+    let containers = pods["items"].as_array().into_iter().flatten().flat_map(|pod| {
+        let of = pod["status"]["containerStatuses"].as_array();
+        of.into_iter().flatten()
+    });
+    let states = containers.flat_map(|container| {
+        ["state", "lastState"].map(|state| (&container["name"], &container[state]["terminated"]["exitCode"]))
+    });
+    let ended = states.filter_map(|(name, code)| Some((name.as_str()?.to_owned(), code.as_i64()?)));
+    Ok(ended.collect())
+}
+
+/// None has ended: nothing that is done here ends one, so it was its profile.
+fn none_ended(cluster: &Cluster, when: &str) -> Result<(), LabError> {
+    let ends = ends(cluster)?;
+    if ends.is_empty() {
+        return Ok(());
     }
-    Ok(ends)
+    let killed = if ends.iter().any(|(_, code)| *code == KILLED) { ": killed by its profile" } else { "" };
+    Err(LabError::State(format!("{when}, these have ended: {ends:?}{killed}")))
 }
 
 /// With the profiles, but so that a call too many is the end of the program: all of it comes up, serves, bears faults, and ends
 /// when it is asked to.
 pub(crate) async fn suffice(cluster: &Cluster, lab_program: &Path) -> Result<(), LabError> {
-    let progress = Progress::default();
+    let (lab, progress) = (&cluster.lab, Progress::default());
     put(cluster)?;
-    up::load_image(&cluster.lab, &programs::ferrolb_image(&progress)?).await?;
+    up::load_image(lab, &programs::ferrolb_image(&progress)?).await?;
     cluster.kubectl(&["apply", "-f", &project("crds").to_string_lossy()])?;
     cluster.kubectl(&["apply", "-k", &project("config/seccomp").to_string_lossy()])?;
-    Balancer::Ferrolb.ready(&cluster.lab).await?;
-    scene::heard(&cluster.lab).await?;
+    Balancer::Ferrolb.ready(lab).await?;
+    scene::heard(lab).await?;
 
-    let stage =
-        Stage::set(&cluster.lab, Balancer::Ferrolb, "release", ADDRESS, Pods::Everywhere, lab_program)
-            .await?;
+    let stage = Stage::set(lab, Balancer::Ferrolb, "release", ADDRESS, Pods::Everywhere, lab_program).await?;
+    none_ended(cluster, "after the start")?;
     let faults: Vec<Faults> = FAULTS.iter().map(|name| name.parse().expect("a fault")).collect();
-    let steps = chaos::plan(1, faults.len(), &faults, stage.order.len());
-    for outcome in chaos::run(&stage, &steps, &progress).await? {
-        assert!(outcome.wrong.is_empty(), "{outcome}");
+    for step in chaos::plan(1, faults.len(), &faults, stage.order.len()) {
+        for outcome in chaos::run(&stage, std::slice::from_ref(&step), &progress).await? {
+            assert!(outcome.wrong.is_empty(), "{outcome}");
+        }
+        none_ended(cluster, &format!("after {step}"))?;
     }
+
+    // Where they are: a pod that goes takes with it how it ended.
     stage.signal_speaker(stage.first(), Signal::SIGTERM)?;
-    wait("the word of how the speaker ended", PATIENCE, async || match ends(cluster) {
-        Ok(ends) if ends.is_empty() => Err("no container ended".to_owned()),
-        Ok(_) => Ok(()),
+    let nodes = lab.config.node_names().into_iter();
+    let controllers =
+        nodes.filter_map(|node| fault::running(lab, &node, "/ferrolb-controller").ok()).flatten();
+    fault::signal(&controllers.collect::<Vec<_>>(), Signal::SIGTERM)?;
+    let well: Vec<End> = PROGRAMS.map(|program| (program.to_owned(), 0)).into();
+    wait("a controller and a speaker to end well", PATIENCE, async || match ends(cluster) {
+        Ok(mut ends) => {
+            ends.sort();
+            if ends == well { Ok(()) } else { Err(format!("they end so: {ends:?}")) }
+        }
         Err(error) => Err(error.to_string()),
     })
     .await?;
-    Balancer::Ferrolb.ready(&cluster.lab).await?;
+    Balancer::Ferrolb.ready(lab).await?;
     stage.well().await?;
-    let ends = ends(cluster)?;
-    assert!(ends.iter().all(|(_, code)| *code != KILLED), "killed by its profile: {ends:?}");
-    assert!(ends.iter().any(|(_, code)| *code == 0), "none ended well: {ends:?}");
     stage.scene.end().await
 }

@@ -500,6 +500,17 @@ fn each_value_does_what_it_says() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn values_of_a_release_from_before_leave_the_speaker_its_seccomp_profile() {
+    let renderer = Renderer::new().expect("the programs");
+    // So it is where `helm upgrade --reuse-values` brings values without it.
+    for values in ["speaker.securityContext=null", "speaker.securityContext.seccompProfile=null"] {
+        let made = renderer.template(&["crds.enabled=false", values]).expect(values);
+        let pod = &objects(&made).expect(values)[SPEAKER]["spec"]["template"]["spec"];
+        assert_eq!(pod["securityContext"], json!({"seccompProfile": {"type": "RuntimeDefault"}}), "{values}");
+    }
+}
+
 /// The alerts of a release with these values.
 fn alerts(renderer: &Renderer, values: &str) -> BTreeSet<String> {
     let rule = "prometheus.prometheusRule.enabled=true,crds.enabled=false";

@@ -58,7 +58,8 @@ impl Counters {
         })
     }
 
-    fn parse(text: &str) -> Self {
+    /// As this text of the API server's `/metrics` has them.
+    pub(super) fn parse(text: &str) -> Self {
         let mut counters = Counters::default();
         for line in text.lines() {
             let Some((labels, value)) = line

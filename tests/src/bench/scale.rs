@@ -40,6 +40,9 @@ const SLICES: u8 = 3;
 /// How long the speakers may take to share the addresses, in seconds.
 const PATIENCE: u64 = 180;
 
+/// How often it is looked whether they have.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// So long nothing happens.
 const QUIET: Duration = Duration::from_secs(30);
 
@@ -147,10 +150,10 @@ impl Bench<'_> {
         Speaker::start_as(&self.plane.lab, host, &node, self.program, &self.flags).await
     }
 
-    /// All of them at once, until they have shared the addresses.
+    /// All of them, one after the other, until they have shared the addresses.
     async fn start(&mut self) -> Result<Speakers, LabError> {
         self.progress.say(&format!("{SPEAKERS} speakers start"));
-        let (before, began) = (Usage::read(&self.server).await?, Instant::now());
+        let (before, began) = (Seen::now(&self.server).await?, Instant::now());
         let mut speakers = Speakers::new();
         for (host, ..) in nodes() {
             let speaker = self.speaker(&host).await?;
@@ -158,11 +161,8 @@ impl Bench<'_> {
         }
         shared(&speakers, self.count).await?;
         let took = began.elapsed();
-        for speaker in speakers.values() {
-            speaker.at_rest().await?;
-        }
-        self.written().await?;
-        let after = Usage::read(&self.server).await?;
+        at_rest(&speakers).await?;
+        let after = Seen::now(&self.server).await?;
         let report = &mut self.report;
         report.sample("scale-start", Who::Ferrolb, "s", [took.as_secs_f64()]);
         report.tell("the first speaker's start to the last announced address", took.as_secs_f64(), "s");
@@ -176,8 +176,7 @@ impl Bench<'_> {
     /// What they cost while nothing happens.
     async fn rest(&mut self, speakers: &Speakers) -> Result<(), LabError> {
         self.progress.say(&format!("{} s in which nothing happens", QUIET.as_secs()));
-        let before = Usage::read(&self.server).await?;
-        let counters = Counters::read(&self.server).await?;
+        let before = Seen::now(&self.server).await?;
         let mut was = Vec::new();
         for speaker in speakers.values() {
             was.push((speaker.processor_time()?, speaker.heard()?));
@@ -193,9 +192,8 @@ impl Bench<'_> {
             own.push(megabytes(memory.own));
             heard.push(speaker.heard()?.saturating_sub(bytes) as f64 / took / 1e3);
         }
-        let after = Usage::read(&self.server).await?;
-        let since = Counters::read(&self.server).await?.since(&counters);
-        let writes: f64 = WRITTEN.iter().map(|resource| since.writes(resource)).sum();
+        let after = Seen::now(&self.server).await?;
+        let writes = after.writes_since(&before);
         let report = &mut self.report;
         let each = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
         report.figure("a speaker's resident memory", each(&memories), "MB", Some(20.0));
@@ -216,9 +214,12 @@ impl Bench<'_> {
     /// again.
     async fn death(&mut self, speakers: &mut Speakers, host: &str) -> Result<(), LabError> {
         let gone = speakers.remove(host).ok_or_else(|| LabError::State(format!("{host} has no speaker")))?;
-        let addresses = gone.addresses(FOUR);
+        let (_, addresses) = gone.share(FOUR);
+        if addresses.is_empty() {
+            return Err(LabError::State(format!("{host} announces no address: there are too few")));
+        }
         let capture = capture(&self.plane.lab.host(WITNESS)?).map_err(|error| failed(error.to_string()))?;
-        let (before, counters) = (Usage::read(&self.server).await?, Counters::read(&self.server).await?);
+        let before = Seen::now(&self.server).await?;
         let died = SystemTime::now();
         network::set_ports(&self.plane.lab.paths, host, &[Network::Lan], false)?;
         drop(gone);
@@ -249,10 +250,9 @@ impl Bench<'_> {
                 .collect()
         });
         capture.stop().map_err(|error| failed(error.to_string()))?;
-        self.written().await?;
-        let after = Usage::read(&self.server).await?;
-        let since = Counters::read(&self.server).await?.since(&counters);
-        let writes: f64 = WRITTEN.iter().map(|resource| since.writes(resource)).sum();
+        at_rest(speakers).await?;
+        let after = Seen::now(&self.server).await?;
+        let writes = after.writes_since(&before);
         let report = &mut self.report;
         report.tell(
             format!("a node with {} addresses dies: the first is announced", addresses.len()),
@@ -272,15 +272,7 @@ impl Bench<'_> {
         let back = self.speaker(host).await?;
         speakers.insert(host.to_owned(), back);
         shared(speakers, self.count).await?;
-        for speaker in speakers.values() {
-            speaker.at_rest().await?;
-        }
-        self.written().await
-    }
-
-    /// Waits until nobody writes any more.
-    async fn written(&self) -> Result<(), LabError> {
-        Counters::at_rest(&self.server, &WRITTEN).await.map(drop)
+        at_rest(speakers).await
     }
 }
 
@@ -288,14 +280,19 @@ fn failed(why: String) -> LabError {
     LabError::program("the capture", why)
 }
 
+/// Waits until none of them has anything more to do: all is announced, and all statuses are written.
+async fn at_rest(speakers: &Speakers) -> Result<(), LabError> {
+    futures::future::try_join_all(speakers.values().map(Speaker::at_rest)).await.map(drop)
+}
+
 /// Waits until each hears all others, and all addresses are announced, each by one.
 async fn shared(speakers: &Speakers, count: usize) -> Result<(), LabError> {
     wait("the speakers to share all addresses", PATIENCE, async || {
+        // Their metrics have a line for each address, and they run on the processors that are measured.
+        tokio::time::sleep(LOOK).await;
         let peers = (speakers.len() - 1) as f64;
-        let all = speakers.values();
-        let heard: Vec<f64> =
-            all.map(|one| one.metric("ferrolb_speaker_peers", "transport=\"ethernet\"")).collect();
-        let announced: Vec<BTreeSet<IpAddr>> = speakers.values().map(|one| one.addresses(FOUR)).collect();
+        let (heard, announced): (Vec<f64>, Vec<BTreeSet<IpAddr>>) =
+            speakers.values().map(|one| one.share(FOUR)).unzip();
         let (sum, union): (usize, BTreeSet<&IpAddr>) =
             (announced.iter().map(BTreeSet::len).sum(), announced.iter().flatten().collect());
         if heard.iter().all(|number| *number == peers) && sum == count && union.len() == count {
@@ -321,17 +318,18 @@ fn capture(host: &Host) -> std::io::Result<Capture<Said>> {
     }))
 }
 
-/// What the API server says of itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Usage {
+/// What the API server says of itself, and of what it was asked: to ask it costs as well, so all of it is of one answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Seen {
     /// Its processor time so far, in seconds.
     processor: f64,
     /// Its resident memory, in MB.
     memory: f64,
+    counters: Counters,
 }
 
-impl Usage {
-    async fn read(server: &Server) -> Result<Self, LabError> {
+impl Seen {
+    async fn now(server: &Server) -> Result<Self, LabError> {
         Ok(Self::parse(&server.get("/metrics").await?))
     }
 
@@ -341,7 +339,13 @@ impl Usage {
             text.lines().find_map(of).unwrap_or_default()
         };
         let memory = value("process_resident_memory_bytes") / 1e6;
-        Usage { processor: value("process_cpu_seconds_total"), memory }
+        Seen { processor: value("process_cpu_seconds_total"), memory, counters: Counters::parse(text) }
+    }
+
+    /// What our programs can have written since then.
+    fn writes_since(&self, before: &Seen) -> f64 {
+        let since = self.counters.since(&before.counters);
+        WRITTEN.iter().map(|resource| since.writes(resource)).sum()
     }
 }
 
@@ -365,6 +369,7 @@ mod tests {
     fn the_server_says_what_it_takes() {
         let text = "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total 12.5\n\
                     process_resident_memory_bytes 3.5e+08\nprocess_cpu_seconds_total_x 9\n";
-        assert_eq!(Usage::parse(text), Usage { processor: 12.5, memory: 350.0 });
+        let counters = Counters::default();
+        assert_eq!(Seen::parse(text), Seen { processor: 12.5, memory: 350.0, counters });
     }
 }

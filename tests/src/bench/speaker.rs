@@ -89,9 +89,11 @@ impl Speaker {
         announced(&self.0.get("/metrics"), prefix)
     }
 
-    /// The addresses that start so which it announces, as its metrics say.
-    pub(super) fn addresses(&self, prefix: &str) -> BTreeSet<IpAddr> {
-        addresses(&self.0.get("/metrics"), prefix).collect()
+    /// How many others it hears by frames, and the addresses that start so which it announces; of one look at its metrics.
+    pub(super) fn share(&self, prefix: &str) -> (f64, BTreeSet<IpAddr>) {
+        let metrics = self.0.get("/metrics");
+        let peers = sum(&metrics, "ferrolb_speaker_peers", "transport=\"ethernet\"");
+        (peers, addresses(&metrics, prefix).collect())
     }
 
     /// How many bytes came in at its host's link so far.

@@ -287,10 +287,10 @@ fn peers() -> Vec<Figure> {
 
 fn scale() -> Vec<Figure> {
     const START: &str = "Ten speakers start one after the other, each on a host of its own, at a control plane without kubelets that shows ten nodes, and three EndpointSlices of three endpoints for each Service. \
-        The time is until each hears all others and all addresses are announced, each by one; the API server's is what it says of itself, until the last status is written.";
+        The time is until each hears all others and all addresses are announced, each by one, looked at four times a second; the API server's is what it says of itself, until all speakers have been at rest for 3 s.";
     const REST: &str = "The same speakers, at rest for 30 s, each a value. What a node hears is all that comes in at its link: hellos, answers and watches.";
     const DEATH: &str = "A node's cable is pulled and its speaker killed, and another host sees the first announcement of each of its addresses by another node. Writes are all that the others then write, \
-        for each address; each node comes back before the next one dies.";
+        for each address, and the API server's time is until they have been at rest for 3 s; each node comes back before the next one dies.";
     vec![
         less("scale-start", "{all} Services: speakers' start → all announced", &[], START),
         less("scale-start-server", "the API server's processor time for that", &[], START),

@@ -249,9 +249,11 @@ impl Run<'_> {
                     chapter.name()
                 )
             }));
-            folder = project(RESULTS);
-            write(&folder, &merged.lines, &self.methods, &[])?;
-            document()?;
+            if merged.kept.len() < whole.len() {
+                folder = project(RESULTS);
+                write(&folder, &merged.lines, &self.methods, &[])?;
+                document()?;
+            }
         }
         let text = self.write(partial, &remarks)?;
         Ok(Outcome { folder, worse, failed: self.failed, text })

@@ -227,7 +227,8 @@ pub(super) fn merged(before: Vec<Line>, now: Vec<Line>, methods: &[Method], whol
     let (kept, taken): (Vec<Chapter>, Vec<Chapter>) =
         whole.iter().partition(|of| beside(&before, **of) && !beside(&now, **of));
     let is_taken = |line: &Line| chapter(line).is_some_and(|of| taken.contains(&of));
-    let before = before.into_iter().filter(|line| !is_taken(line));
+    // What is no figure any more goes.
+    let before = before.into_iter().filter(|line| place(line).is_some() && !is_taken(line));
     let mut lines: Vec<Line> = before.chain(now.iter().filter(|line| is_taken(line)).cloned()).collect();
     lines.sort_by_key(|line| (place(line), line.of));
     Merged { lines, kept }
@@ -368,8 +369,10 @@ mod tests {
         let kept = merged(before.clone(), alone, &methods, &[Chapter::Size]);
         assert_eq!(
             (told(&kept), &kept.kept[..]),
-            (told(&merged(before, vec![], &methods, &[])), &[Chapter::Size][..])
+            (told(&merged(before.clone(), vec![], &methods, &[])), &[Chapter::Size][..])
         );
+        let gone = merged(vec![Line { figure: "gone".into(), ..before[0].clone() }], vec![], &methods, &[]);
+        assert_eq!(told(&gone), []);
         let first = merged(vec![], lines(&[("image", ours, 8.0)]), &methods, &[Chapter::Size]);
         assert_eq!(told(&first), words(&[("image", ours, 8.0)]));
     }

@@ -76,7 +76,7 @@ impl Task {
                 (if both { 2.0 } else { 1.0 }) * (160.0 + services / 60.0) + services / 60.0
             }
             Chapter::Peers => 150.0,
-            Chapter::Scale => 100.0 + services / 40.0 + 20.0 * DEATHS as f64,
+            Chapter::Scale => 120.0 + services / 40.0 + 15.0 * DEATHS as f64,
             Chapter::Install => 60.0,
             Chapter::Size => 5.0,
         };
@@ -160,6 +160,8 @@ fn services(chapter: Chapter, options: &Options) -> usize {
             || options.only.iter().any(|name| *name == method.figure || name == method.chapter.name())
     };
     let needed = methods().iter().any(|method| method.chapter == chapter && asked(method) && many(method));
+    // All that this one measures is of many.
+    let needed = needed || chapter == Chapter::Scale;
     if needed { options.services } else { 0 }
 }
 
@@ -209,6 +211,7 @@ mod tests {
         assert_eq!(of(Chapter::Allocation, &["create", "restart-ready"]), 10_000);
         assert_eq!(of(Chapter::Layer2, &["layer2"]), 10_000);
         assert_eq!(of(Chapter::Resources, &[]), 10_000);
+        assert_eq!(of(Chapter::Scale, &["scale-death-last"]), 10_000);
     }
 
     #[test]
