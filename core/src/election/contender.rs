@@ -27,11 +27,14 @@ pub struct Contender {
     pub allocated_from: Option<Arc<str>>,
     /// `spec.externalTrafficPolicy: Local`: only nodes with an endpoint may answer.
     pub local_traffic_only: bool,
+    /// `spec.healthCheckNodePort`: where each node's service proxy says whether it has endpoints of it there; 0 for none. Nothing
+    /// is elected by it.
+    pub health_port: u16,
 }
 
 impl Contender {
     /// What the election reads of `service`; `None` for one that is not ours to answer for: of another type than
-    /// LoadBalancer, or of another `loadBalancerClass`.
+    /// LoadBalancer, or of another `loadBalancerClass`. Without its `health_port`.
     pub fn of(service: Service, uid: &str) -> Option<Self> {
         (service.role == Role::Ours).then(|| Contender {
             uid: uid.into(),
@@ -41,6 +44,7 @@ impl Contender {
             held_is_broken: service.held_is_broken,
             allocated_from: service.allocated_from.map(Arc::from),
             local_traffic_only: service.local_traffic_only,
+            health_port: 0,
         })
     }
 }

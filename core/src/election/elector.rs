@@ -124,6 +124,11 @@ impl Elector {
         }
     }
 
+    /// Where the Service's endpoints serve, as it was told last; `None` for a Service that is not known.
+    pub fn endpoints(&self, key: &ServiceKey) -> Option<&Endpoints> {
+        self.services.get(key).map(|entry| &entry.endpoints)
+    }
+
     /// The Services that are known.
     pub fn services(&self) -> impl Iterator<Item = &Arc<ServiceKey>> {
         self.services.keys()

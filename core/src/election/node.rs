@@ -74,6 +74,13 @@ impl Endpoints {
         self.nodes().binary_search_by(|known| (**known).cmp(node)).is_ok()
     }
 
+    /// The same without those on `node`; `None` if none serves elsewhere.
+    #[must_use]
+    pub fn elsewhere(&self, node: &str) -> Option<Self> {
+        let nodes: Arc<[Arc<str>]> = self.nodes().iter().filter(|known| &***known != node).cloned().collect();
+        (!nodes.is_empty()).then_some(Endpoints { nodes: Some(nodes) })
+    }
+
     fn nodes(&self) -> &[Arc<str>] {
         self.nodes.as_deref().unwrap_or_default()
     }

@@ -60,6 +60,9 @@ pub struct ServiceSpec {
     /// `Cluster` or `Local`.
     #[serde(deserialize_with = "lenient::value")]
     pub external_traffic_policy: Option<String>,
+    /// Where the service proxy of each node says whether it has endpoints of it there, with the policy `Local`.
+    #[serde(deserialize_with = "lenient::value")]
+    pub health_check_node_port: Option<u16>,
     /// Its ports, once more than those of Services that share an address are read by nobody: see
     /// [`Service::trim_unshared`].
     #[serde(deserialize_with = "lenient::list")]

@@ -5,12 +5,16 @@
 //!     │ watches, each object cut to what is read as it comes in
 //!     ▼
 //!  World ──► core: Elector ──► Change (an address: ours, or no longer, and why) ──► the announcing loop
+//!     │ ▲
+//!     ▼ │ new endpoints on this node: does its service proxy have them?
+//!   proxy
 //! ```
 //!
 //! Nothing is said before each kind was listed completely: with half of the nodes in view, another one would be
 //! elected.
 
 mod endpoints;
+mod served;
 mod world;
 
 use std::sync::Arc;
@@ -23,13 +27,14 @@ use ferrolb_runtime::{Context, How, WATCH_SECONDS, Watch, watch_as};
 use kube::Api;
 use kube::runtime::watcher::Config;
 use tokio::sync::mpsc;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
-use crate::Args;
 use crate::metrics::Metrics;
+use crate::{Args, proxy};
 
 #[cfg(test)]
 pub(crate) use endpoints::Slice;
+pub use served::Question;
 #[cfg(test)]
 pub(crate) use world::contender;
 pub use world::{Configuration, Input, World};
@@ -129,12 +134,22 @@ pub async fn follow(client: kube::Client, args: Args, outlets: Outlets, context:
     let mut world = World::new(args.node_name.clone());
     let mut known: Option<Cover> = None;
     let mut roster: Option<Arc<Roster>> = None;
+    let askers = Arc::new(Semaphore::new(proxy::endpoints::AT_ONCE));
     loop {
         let Some(Some(input)) = context.shutdown.run_until_cancelled(queue.recv()).await else { return };
         world.handle(input);
         // What is there already is taken together; nothing waits for more to come.
         while let Ok(input) = queue.try_recv() {
             world.handle(input);
+        }
+        for question in world.questions() {
+            let (inputs, permits) = (inputs.clone(), askers.clone());
+            let asking = async move {
+                let Question { service, number, port, addresses } = question;
+                proxy::endpoints::wait(&addresses, port, &permits).await;
+                drop(inputs.send(Input::Served(service, number)));
+            };
+            tokio::spawn(context.shutdown.clone().run_until_cancelled_owned(asking));
         }
         let began = std::time::Instant::now();
         let Some(changes) = world.update() else { continue };

@@ -12,6 +12,7 @@ use ferrolb_runtime::Seen;
 use kube::ResourceExt;
 
 use super::endpoints::{Slice, Slices};
+use super::served::{Awaited, Question};
 
 /// The condition by which a speaker says that its node's service proxy works, or not.
 pub(crate) const PROXY_CONDITION: &str = ferrolb_crds::names::SERVICE_PROXY_HEALTHY;
@@ -35,6 +36,8 @@ pub enum Input {
     Advertisements(Seen<L2Advertisement>),
     /// What a speaker says of itself.
     States(Seen<ConfigurationState>),
+    /// The service proxy of this node serves the endpoints here, or was asked for long enough: the answer to a [`Question`].
+    Served(Arc<ServiceKey>, u64),
 }
 
 /// What this speaker makes of its configuration.
@@ -64,6 +67,9 @@ pub struct World {
     /// The nodes that have a speaker, and what that one says of itself.
     speakers: BTreeMap<String, Says>,
     listed: BTreeSet<&'static str>,
+    /// The Services of which this node's endpoints do not count yet, and what is to be asked about them.
+    awaited: Awaited,
+    questions: Vec<Question>,
     /// The problems that were logged.
     told: BTreeSet<String>,
 }
@@ -81,7 +87,10 @@ struct Says {
 pub(crate) fn contender(service: &Service, lb_class: Option<&str>) -> (ServiceKey, Option<Contender>) {
     let key = ServiceKey::new(service.namespace().unwrap_or_default(), service.name_any());
     let core = service.to_core(lb_class);
-    (key, core.and_then(|core| Contender::of(core, service.metadata.uid.as_deref().unwrap_or_default())))
+    let contender =
+        core.and_then(|core| Contender::of(core, service.metadata.uid.as_deref().unwrap_or_default()));
+    let health_port = service.spec.health_check_node_port.unwrap_or_default();
+    (key, contender.map(|contender| Contender { health_port, ..contender }))
 }
 
 impl World {
@@ -96,6 +105,8 @@ impl World {
             advertisements: Read::new(),
             speakers: BTreeMap::new(),
             listed: BTreeSet::new(),
+            awaited: Awaited::default(),
+            questions: Vec::new(),
             told: BTreeSet::new(),
         }
     }
@@ -110,7 +121,7 @@ impl World {
             Input::Slices(seen) => {
                 self.list("endpointslices", &seen);
                 for service in self.slices.see(seen, |service| self.elector.key(service)) {
-                    self.elector.set_endpoints(&service, self.slices.endpoints(&service));
+                    self.set_endpoints(&service);
                 }
             }
             Input::Nodes(seen) => {
@@ -138,7 +149,49 @@ impl World {
                 self.see_states(seen);
                 self.set_nodes();
             }
+            Input::Served(service, number) => {
+                if self.awaited.end(&service, number) {
+                    self.elector.set_endpoints(&service, self.slices.endpoints(&service));
+                }
+            }
         }
+    }
+
+    /// What is to be asked of this node's service proxy; each is to be answered by [`Input::Served`].
+    pub fn questions(&mut self) -> Vec<Question> {
+        std::mem::take(&mut self.questions)
+    }
+
+    /// Hands on where a Service's endpoints serve.
+    ///
+    /// 1. None here: all that is known counts.
+    /// 2. Where endpoints here are new, another node served before and does so now, and the Service's traffic stays on the node that
+    ///    gets it, they count once this node's proxy has them. Not with the first list: that proxy is no newer than this speaker.
+    /// 3. Meanwhile those elsewhere count alone; all, when there are none elsewhere any more.
+    fn set_endpoints(&mut self, service: &Arc<ServiceKey>) {
+        let all = self.slices.endpoints(service);
+        if !all.serve_on(&self.node) {
+            self.awaited.forget(service);
+            self.elector.set_endpoints(service, all);
+            return;
+        }
+        let elsewhere = all.elsewhere(&self.node);
+        let before = self.elector.endpoints(service);
+        let port =
+            self.elector.service(service).filter(|it| it.local_traffic_only).map_or(0, |it| it.health_port);
+        let new = before.is_some_and(|before| before.any() && !before.serve_on(&self.node));
+        if new && port != 0 && elsewhere.is_some() && self.listed.len() == KINDS && !self.awaited.has(service)
+        {
+            let number = self.awaited.begin(service.clone());
+            let node = self.nodes.get(&self.node);
+            let addresses = node.map(|node| node.addresses.clone()).unwrap_or_default();
+            self.questions.push(Question { service: service.clone(), number, port, addresses });
+        }
+        let counts = elsewhere.filter(|_| self.awaited.has(service));
+        if counts.is_none() {
+            self.awaited.forget(service);
+        }
+        self.elector.set_endpoints(service, counts.unwrap_or(all));
     }
 
     fn list<T>(&mut self, kind: &'static str, seen: &Seen<T>) {
@@ -169,7 +222,9 @@ impl World {
         let ours = service.is_some();
         self.elector.set_service(&key, service);
         if ours {
-            self.elector.set_endpoints(&key, self.slices.endpoints(&key));
+            self.set_endpoints(&key);
+        } else {
+            self.awaited.forget(&key);
         }
     }
 

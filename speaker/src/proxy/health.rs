@@ -90,7 +90,7 @@ pub(crate) async fn says_no(address: SocketAddr) -> bool {
 }
 
 /// Asks at all addresses at once. One success is enough; of the failures, the first of those that say most is told.
-async fn ask_all(addresses: &[SocketAddr], limit: Duration) -> Result<(), Failure> {
+pub(super) async fn ask_all(addresses: &[SocketAddr], limit: Duration) -> Result<(), Failure> {
     let answers = join_all(addresses.iter().map(|address| ask(*address, limit))).await;
     let one_of_two = |one: Result<(), Failure>, two: Result<(), Failure>| match (&one, &two) {
         (Ok(()), _) => one,

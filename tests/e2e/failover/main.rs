@@ -7,6 +7,7 @@
 mod support;
 
 mod datagrams;
+mod endpoints;
 mod told;
 
 use std::net::{IpAddr, Ipv4Addr};

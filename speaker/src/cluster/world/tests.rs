@@ -133,6 +133,105 @@ fn a_node_whose_speaker_says_that_its_proxy_fails_comes_last() {
     assert_eq!(owner(&mut world, &mut contest), "n2", "a state that is gone says nothing");
 }
 
+/// A Service whose traffic stays on the node that gets it.
+fn local(port: u16) -> (ServiceKey, Option<Contender>) {
+    let object: Service = read(json!({
+        "metadata": {"name": SERVICE, "namespace": "shop", "uid": "u1"},
+        "spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": port},
+        "status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]}},
+    }));
+    contender(&object, None)
+}
+
+/// Its slice, with endpoints on these nodes.
+fn on(nodes: &[&str]) -> Slice {
+    let endpoints: Vec<Value> = nodes.iter().map(|node| json!({"nodeName": node})).collect();
+    Slice::of(&read(json!({
+        "metadata": {"name": "web-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": SERVICE}},
+        "endpoints": endpoints,
+    })))
+}
+
+/// n1's world, with two nodes and this Service, all of whose endpoints are on n2.
+fn served_by_n2(service: (ServiceKey, Option<Contender>)) -> World {
+    let mut world = world();
+    let mine = read::<view::Node>(json!({
+        "metadata": {"name": "n1"}, "status": {
+            "conditions": [{"type": "Ready", "status": "True"}], "addresses": [{"type": "InternalIP", "address": "10.9.0.1"}],
+        },
+    }));
+    world.handle(Input::Nodes(Seen::Listed(vec![mine.to_core(false), node("n2", &json!({}))])));
+    world.handle(Input::Services(Seen::Applied(service)));
+    world.handle(Input::Slices(Seen::Listed(vec![on(&["n2"])])));
+    assert_eq!(world.questions(), []);
+    world
+}
+
+/// On which nodes endpoints count.
+fn counting(world: &World) -> Vec<&'static str> {
+    let endpoints = world.elector.endpoints(&local(0).0).expect("the Service");
+    ["n1", "n2"].into_iter().filter(|node| endpoints.serve_on(node)).collect()
+}
+
+#[test]
+fn a_new_endpoint_here_counts_once_the_proxy_has_it() {
+    let mut world = served_by_n2(local(31_000));
+    world.handle(Input::Slices(Seen::Applied(on(&["n1", "n2"]))));
+    assert_eq!(counting(&world), ["n2"]);
+    let [question] = world.questions().try_into().expect("one");
+    assert_eq!((question.port, &question.addresses[..]), (31_000, &["10.9.0.1".parse().unwrap()][..]));
+    // Whatever comes meanwhile is the same question.
+    world.handle(Input::Slices(Seen::Listed(vec![on(&["n1", "n2"])])));
+    world.handle(Input::Services(Seen::Applied(local(31_000))));
+    assert_eq!((world.questions(), counting(&world)), (vec![], vec!["n2"]));
+    world.handle(Input::Served(question.service.clone(), question.number));
+    assert_eq!(counting(&world), ["n1", "n2"]);
+    // Once it counts it goes on counting, also as the only one.
+    world.handle(Input::Slices(Seen::Applied(on(&["n1"]))));
+    world.handle(Input::Slices(Seen::Applied(on(&["n1", "n2"]))));
+    assert_eq!((world.questions(), counting(&world)), (vec![], vec!["n1", "n2"]));
+    // One that was away is new.
+    world.handle(Input::Slices(Seen::Applied(on(&["n2"]))));
+    world.handle(Input::Slices(Seen::Applied(on(&["n1", "n2"]))));
+    assert_eq!((world.questions().len(), counting(&world)), (1, vec!["n2"]));
+}
+
+#[test]
+fn an_answer_that_is_out_of_date_counts_for_nothing() {
+    let mut world = served_by_n2(local(31_000));
+    world.handle(Input::Slices(Seen::Applied(on(&["n1", "n2"]))));
+    let [first] = world.questions().try_into().expect("one");
+    world.handle(Input::Slices(Seen::Applied(on(&["n2"]))));
+    world.handle(Input::Slices(Seen::Applied(on(&["n1", "n2"]))));
+    let [second] = world.questions().try_into().expect("another");
+    world.handle(Input::Served(first.service.clone(), first.number));
+    assert_eq!(counting(&world), ["n2"]);
+    world.handle(Input::Served(second.service, second.number));
+    assert_eq!(counting(&world), ["n1", "n2"]);
+}
+
+#[test]
+fn where_nothing_is_won_by_waiting_nothing_waits() {
+    let now = |world: &mut World, nodes: &[&str]| {
+        world.handle(Input::Slices(Seen::Applied(on(nodes))));
+        assert_eq!(world.questions(), []);
+        counting(world)
+    };
+    let mut moved = served_by_n2(local(31_000));
+    assert_eq!(now(&mut moved, &["n1"]), ["n1"], "nobody else serves any more");
+    let mut elsewhere_ends = served_by_n2(local(31_000));
+    elsewhere_ends.handle(Input::Slices(Seen::Applied(on(&["n1", "n2"]))));
+    assert_eq!(elsewhere_ends.questions().len(), 1);
+    assert_eq!(now(&mut elsewhere_ends, &["n1"]), ["n1"], "nobody else serves any more, while it waits");
+    let mut of_no_port = served_by_n2(local(0));
+    assert_eq!(now(&mut of_no_port, &["n1", "n2"]), ["n1", "n2"], "there is no port to ask at");
+    let mut anywhere = served_by_n2(service(None));
+    assert_eq!(now(&mut anywhere, &["n1", "n2"]), ["n1", "n2"], "each node passes traffic on");
+    let mut first = served_by_n2(local(31_000));
+    first.handle(Input::Slices(Seen::Deleted(on(&[]))));
+    assert_eq!(now(&mut first, &["n1", "n2"]), ["n1", "n2"], "nobody served before");
+}
+
 #[test]
 fn a_broken_object_is_set_aside_alone_and_named() {
     let mut world = world();
