@@ -1,5 +1,6 @@
-//! Drives the bodies of the fuzz targets on random inputs. The seed is printed; `FERROLB_FUZZ_SEED=…` repeats a run, and
-//! `FERROLB_FUZZ_INPUTS=…` sets how many inputs each body gets.
+//! Drives the bodies of the fuzz targets on random inputs. The seed is printed; `FERROLB_FUZZ_SEED=…` repeats a run,
+//! `FERROLB_FUZZ_INPUTS=…` sets how many inputs each body gets, and `FERROLB_FUZZ_KEEP=…` is a folder for them, by target:
+//! `fuzz/run` begins with such ones.
 
 #[path = "../../fuzz/bodies.rs"]
 mod bodies;
@@ -9,6 +10,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrolb_core::wire::hello::{self, Body, Claim, Claims, Hello, Message, Voice};
@@ -149,15 +151,22 @@ fn frame(random: &mut Random, right: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Gives `body` many inputs; one that fails is shown with the seed.
-fn drive(name: &str, many: usize, make: impl Fn(&mut Random) -> Vec<u8>, body: fn(&[u8])) {
+fn drive(target: &str, name: &str, many: usize, make: impl Fn(&mut Random) -> Vec<u8>, body: fn(&[u8])) {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.subsec_nanos());
     let seed = number("FERROLB_FUZZ_SEED").unwrap_or(u64::from(clock));
     let many = number("FERROLB_FUZZ_INPUTS").and_then(|many| usize::try_from(many).ok()).unwrap_or(many);
     println!("{name}: {many} inputs, FERROLB_FUZZ_SEED={seed}");
+    let keep = std::env::var_os("FERROLB_FUZZ_KEEP").map(|folder| Path::new(&folder).join(target));
+    if let Some(folder) = &keep {
+        std::fs::create_dir_all(folder).expect("a folder for inputs");
+    }
     let mut random = Random(seed);
     for index in 0..many {
         let data = make(&mut random);
+        if let Some(folder) = &keep {
+            std::fs::write(folder.join(format!("{name} {index}")), &data).expect("an input kept");
+        }
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(&data))) {
             eprintln!(
                 "{name}: input {index} of FERROLB_FUZZ_SEED={seed}: {:?}",
@@ -170,28 +179,28 @@ fn drive(name: &str, many: usize, make: impl Fn(&mut Random) -> Vec<u8>, body: f
 
 #[test]
 fn any_entry_is_a_range_or_refused() {
-    drive("range", 300_000, line, bodies::range);
+    drive("range", "range", 300_000, line, bodies::range);
 }
 
 #[test]
 fn any_entries_are_a_pool_or_refused() {
-    drive("pool of lines", 60_000, input, bodies::pool);
+    drive("pool", "pool of lines", 60_000, input, bodies::pool);
 }
 
 #[test]
 fn any_json_is_a_pool_or_refused() {
-    drive("pool of JSON", 60_000, |random| object(random, POOL_NAMES, 3).into_bytes(), bodies::pool);
+    drive("pool", "pool of JSON", 60_000, |random| object(random, POOL_NAMES, 3).into_bytes(), bodies::pool);
 }
 
 #[test]
 fn any_text_on_a_service_is_read() {
-    drive("Service of lines", 60_000, input, bodies::service_annotations);
+    drive("service_annotations", "Service of lines", 60_000, input, bodies::service_annotations);
 }
 
 #[test]
 fn any_json_is_a_service() {
     let make = |random: &mut Random| object(random, SERVICE_NAMES, 4).into_bytes();
-    drive("Service of JSON", 60_000, make, bodies::service_annotations);
+    drive("service_annotations", "Service of JSON", 60_000, make, bodies::service_annotations);
 }
 
 #[test]
@@ -200,7 +209,7 @@ fn any_frame_is_arp_or_refused() {
     let [request, reply] = arp::announcement(node, Ipv4Addr::new(10, 0, 0, 1));
     let right = [request.build(), reply.build(), request.answer(client).build()];
     let right: Vec<&[u8]> = right.iter().map(Vec::as_slice).collect();
-    drive("ARP", 300_000, |random| frame(random, &right), wire::arp);
+    drive("arp", "ARP", 300_000, |random| frame(random, &right), wire::arp);
 }
 
 #[test]
@@ -221,7 +230,7 @@ fn any_frame_is_neighbour_discovery_or_refused() {
     let probe = ndp::Solicitation { sender: Ipv6Addr::UNSPECIFIED, link_layer: None, ..asked };
     let right = [asked.build(), probe.build(), asked.answer(node).build(), probe.answer(node).build()];
     let right: Vec<&[u8]> = right.iter().map(Vec::as_slice).collect();
-    drive("neighbour discovery", 300_000, |random| frame(random, &right), wire::ndp);
+    drive("ndp", "neighbour discovery", 300_000, |random| frame(random, &right), wire::ndp);
 }
 
 #[test]
@@ -247,7 +256,7 @@ fn any_received_frame_is_answered_rightly_or_ignored() {
     }
     .build();
     let right: [&[u8]; 2] = [&asked, &solicited];
-    drive("received frames", 100_000, |random| frame(random, &right), wire::receive);
+    drive("receive", "received frames", 100_000, |random| frame(random, &right), wire::receive);
 }
 
 /// One hello of each kind, in frames.
@@ -335,5 +344,5 @@ fn any_frame_is_a_signed_hello_or_refused() {
         let of = if random.below(2) == 0 { &right } else { &bare };
         forged(random, of)
     };
-    drive("hello", 20_000, make, wire::hello);
+    drive("hello", "hello", 20_000, make, wire::hello);
 }
