@@ -303,9 +303,9 @@ impl<K: Ord, V> DenseMap<K, V> {
         self.chunks.iter().flat_map(|chunk| &chunk.values)
     }
 
-    /// All values, in the order of their keys, to be changed.
-    pub fn values_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut V> {
-        self.chunks.iter_mut().flat_map(|chunk| &mut chunk.values)
+    /// All entries, ascending, their values to be changed.
+    pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = (&K, &mut V)> {
+        self.chunks.iter_mut().flat_map(|chunk| chunk.keys.iter().zip(&mut chunk.values))
     }
 
     /// All keys, ascending.

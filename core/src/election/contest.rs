@@ -153,6 +153,9 @@ pub struct Contest {
     order: Order,
     /// `None` for all links of each node: so it is nearly always.
     places: Option<Box<Places>>,
+    /// Whether the service proxy of this very node may not serve the address yet; see
+    /// [`Elector::set_pending`](super::Elector::set_pending). What speakers elsewhere see differs in this.
+    pending: bool,
     /// The Services that have the address, ascending: one, or those that share it.
     pub services: Few<Holder>,
 }
@@ -181,12 +184,18 @@ impl Contest {
         let holder = |claim: &Claim<'_>| Holder { key: claim.key.clone(), uid: claim.uid.clone() };
         let mut services: Vec<Holder> = claims.iter().map(holder).collect();
         services.sort();
-        Some(Contest { order: ids.into_iter().collect(), places, services: services.into() })
+        let pending = claims.iter().any(|claim| claim.pending);
+        Some(Contest { order: ids.into_iter().collect(), places, pending, services: services.into() })
     }
 
     /// These nodes in this order, on all links.
     pub fn among(order: impl IntoIterator<Item = NodeId>, services: Vec<Holder>) -> Self {
-        Contest { order: order.into_iter().collect(), places: None, services: services.into() }
+        Contest {
+            order: order.into_iter().collect(),
+            places: None,
+            pending: false,
+            services: services.into(),
+        }
     }
 
     /// The same, on these links only.
@@ -199,7 +208,18 @@ impl Contest {
     pub fn limited(order: impl IntoIterator<Item = (NodeId, Interfaces)>, services: Vec<Holder>) -> Self {
         let (order, each): (Vec<NodeId>, Vec<Interfaces>) = order.into_iter().unzip();
         let places = Some(Box::new(Places::Each(each.into())));
-        Contest { order: order.into_iter().collect(), places, services: services.into() }
+        Contest { order: order.into_iter().collect(), places, pending: false, services: services.into() }
+    }
+
+    /// One for tests and simulations: the same, of a node whose service proxy may not serve the address yet, or does.
+    #[must_use]
+    pub fn pending(self, pending: bool) -> Self {
+        Contest { pending, ..self }
+    }
+
+    /// Whether the service proxy of this very node may not serve the address yet.
+    pub fn is_pending(&self) -> bool {
+        self.pending
     }
 
     /// The nodes, best first: MetalLB's order.

@@ -42,6 +42,7 @@ pub enum Lost {
 struct Entry {
     service: Contender,
     endpoints: Endpoints,
+    pending: bool,
 }
 
 /// What is known of one address: a Service has it, or had it when it was last looked at.
@@ -120,6 +121,16 @@ impl Elector {
         let Some(entry) = self.services.get_mut(key) else { return };
         if entry.endpoints != endpoints {
             entry.endpoints = endpoints;
+            self.touched.extend(&entry.service.held);
+        }
+    }
+
+    /// Whether this node's service proxy may not serve the Service's endpoints here yet: then whoever else serves is the one to
+    /// answer. Nothing, for a Service that is not known.
+    pub fn set_pending(&mut self, key: &ServiceKey, pending: bool) {
+        let Some(entry) = self.services.get_mut(key) else { return };
+        if entry.pending != pending {
+            entry.pending = pending;
             self.touched.extend(&entry.service.held);
         }
     }
@@ -239,7 +250,7 @@ impl Elector {
         for key in holders.iter().rev() {
             let Some(entry) = self.services.get(key) else { continue };
             match Claim::of(key, &entry.service, &entry.endpoints, &self.field) {
-                Ok(claim) => claims.push(claim),
+                Ok(claim) => claims.push(Claim { pending: entry.pending, ..claim }),
                 Err(nobody) => why = Lost::Nobody(key.clone(), nobody),
             }
         }

@@ -74,11 +74,9 @@ impl Endpoints {
         self.nodes().binary_search_by(|known| (**known).cmp(node)).is_ok()
     }
 
-    /// The same without those on `node`; `None` if none serves elsewhere.
-    #[must_use]
-    pub fn elsewhere(&self, node: &str) -> Option<Self> {
-        let nodes: Arc<[Arc<str>]> = self.nodes().iter().filter(|known| &***known != node).cloned().collect();
-        (!nodes.is_empty()).then_some(Endpoints { nodes: Some(nodes) })
+    /// Whether there is a node on which endpoints of both serve.
+    pub fn meet(&self, other: &Endpoints) -> bool {
+        self.nodes().iter().any(|node| other.serve_on(node))
     }
 
     fn nodes(&self) -> &[Arc<str>] {

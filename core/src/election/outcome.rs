@@ -90,10 +90,12 @@ pub(super) struct Claim<'a> {
     /// Those that may answer, in no order; at least one.
     pub(super) nodes: Vec<&'a Node>,
     pub(super) advertisements: Vec<&'a Advertisement>,
+    /// Whether this node's service proxy may not serve it yet.
+    pub(super) pending: bool,
 }
 
 impl<'a> Claim<'a> {
-    /// What the Service claims.
+    /// What the Service claims, with nothing pending.
     ///
     /// # Errors
     /// Why no node may answer for it.
@@ -104,7 +106,8 @@ impl<'a> Claim<'a> {
         snapshot: &'a Snapshot,
     ) -> Result<Self, Nobody> {
         let Eligible { first, nodes, advertisements } = eligible(service, endpoints, snapshot)?;
-        Ok(Claim { key, uid: &service.uid, created: service.created, first, nodes, advertisements })
+        let pending = false;
+        Ok(Claim { key, uid: &service.uid, created: service.created, first, nodes, advertisements, pending })
     }
 }
 

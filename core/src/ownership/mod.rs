@@ -216,7 +216,7 @@ impl Ownership {
 
     /// Claims of stations that are gone count no longer; and among others than before, disputes begin anew.
     fn forget_claimants(&mut self, peers: &Peers) {
-        for spot in self.spots.values_mut() {
+        for (_, spot) in self.spots.iter_mut() {
             spot.change_others(|others| {
                 others.claimants.retain(|(station, _)| peers.get(*station).is_some());
                 others.dispute = None;
@@ -249,6 +249,24 @@ impl Ownership {
         for address in touched {
             let claim = all.get(&address).copied().copied();
             self.put(station, &claim.unwrap_or(Claim { address, voice: Voice::Released }));
+        }
+    }
+
+    /// A peer is gone, and its claims with it; [`settle_touched`](Self::settle_touched) is to follow. It gave nothing up. Where it
+    /// answered in place of somebody who did, that one is waited for no longer than others are: nobody answers meanwhile.
+    pub fn gone(&mut self, station: StationId) {
+        let Ownership { timing, spots, waits, touched, .. } = self;
+        for (address, spot) in spots.iter_mut().filter(|(_, spot)| spot.claims(station).is_some()) {
+            touched.insert(*address);
+            spot.change_others(|others| {
+                others.claimants.retain(|(known, _)| *known != station);
+                if let Some((elected, until)) = &mut others.wait
+                    && others.released.take() == Some(*elected)
+                {
+                    *until = until.saturating_sub(timing.patience() * (KNOWS_BETTER - 1));
+                    waits.insert((*until, *address));
+                }
+            });
         }
     }
 
@@ -297,8 +315,9 @@ impl Ownership {
     /// Brings one address to where it belongs.
     ///
     /// Steps, in the order of the lines below:
-    /// 1. the election, with disputes settled ([`dispute`]); an elected station that is fit and has not claimed within three
-    ///    intervals (thirty, where it had the address and gave it up) is passed over until it does;
+    /// 1. the election, with disputes settled ([`dispute`]); we are passed over while our node's service proxy may not serve the
+    ///    address yet ([`Contest::is_pending`]), and an elected station that is fit and has not claimed within three intervals (thirty,
+    ///    where it had the address and gave it up) is until it does;
     /// 2. nobody: no word any more, at once;
     /// 3. ours: answer, with our own Ethernet address or that of the absent owner;
     /// 4. another's: what we answer for we go on answering for, until the other one claims it.
@@ -388,7 +407,7 @@ impl Ownership {
         let Ownership { me, timing, field, spots, waits, .. } = self;
         let spot = spots.or_default(address);
         let phase = spot.phase;
-        let elect = |others: &mut Others| loop {
+        let mut elect = |others: &mut Others| loop {
             let mine = matches!(phase, Phase::Owner | Phase::Yielding).then_some(me.station);
             let claims = Claims { others: &others.claimants, mine };
             let elected = field.elect(contest, address, claims, &others.passed, known.roster);
@@ -432,7 +451,10 @@ impl Ownership {
                 }
             }
         };
-        spot.with_others(elect)
+        spot.with_others(|others| {
+            others.pass_over(me.station, contest.is_pending());
+            elect(others)
+        })
     }
 
     /// Changes how an address is answered for, and notes what is to be told of that.

@@ -58,13 +58,21 @@ pub(super) struct Others {
     pub(super) wait: Option<(StationId, Duration)>,
     /// Who claimed it last and then gave it up of its own accord.
     pub(super) released: Option<StationId>,
-    /// Those who were elected, did not claim, and are passed over.
+    /// Those who were elected, did not claim, and are passed over; and we, while our node's service proxy may not serve it yet.
     pub(super) passed: Vec<StationId>,
     /// Since when somebody else claims what is ours.
     pub(super) dispute: Option<Duration>,
 }
 
 impl Others {
+    /// A station is to be passed over, or no longer.
+    pub(super) fn pass_over(&mut self, station: StationId, whether: bool) {
+        self.passed.retain(|passed| *passed != station);
+        if whether {
+            self.passed.push(station);
+        }
+    }
+
     /// What a station claims.
     pub(super) fn claims(&self, station: StationId) -> Option<Voice> {
         self.claimants.iter().find(|(known, _)| *known == station).map(|(_, voice)| *voice)

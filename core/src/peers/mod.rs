@@ -1,9 +1,9 @@
 //! Who else speaks on a link: hellos heard, and what follows from silence.
 //!
 //! ```text
-//!  hear(message) ─┐                  ┌─► Event::Claimed, Replaced   what a peer says that it answers for
-//!                 ├──► Peers ────────┼─► Event::Standing            somebody came, went, or is fit no longer
-//!  kernel(mac) ───┤  (one for each   └─► Event::Send                a question: are you there, what do you claim
+//!  hear(message) ─┐                  ┌─► Event::Claimed, Replaced, Gone   what a peer says that it answers for
+//!                 ├──► Peers ────────┼─► Event::Standing                  somebody came, went, or is fit no longer
+//!  kernel(mac) ───┤  (one for each   └─► Event::Send                      a question: are you there, what do you claim
 //!  tick(now) ─────┘      link)
 //! ```
 //!
@@ -65,6 +65,8 @@ pub enum Event {
     Claimed(StationId, Vec<Claim>),
     /// All that a peer claims.
     Replaced(StationId, Vec<Claim>),
+    /// A peer is gone, or as good as new: what it claimed it claims no more.
+    Gone(StationId),
     /// A question for a peer.
     Send(StationId, Mac, Question),
     /// A hello is due now: somebody waits for it.

@@ -124,7 +124,7 @@ impl Peers {
             self.past.insert(station, peer.past());
             self.generation += 1;
         }
-        self.events.push(Event::Replaced(station, Vec::new()));
+        self.events.push(Event::Gone(station));
     }
 
     /// Whether somebody says now that it hears `station`, and that it is heard there. It need not hear us any more, as long as

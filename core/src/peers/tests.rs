@@ -312,10 +312,7 @@ fn a_kernel_that_answers_in_the_last_interval_makes_it_away_and_its_silence_ends
     assert_eq!(standing(&peers, "a"), Some(Standing::Away));
     let events = wait(&mut peers, ms(1000));
     assert_eq!(standing(&peers, "a"), None);
-    assert!(
-        events.contains(&Event::Replaced(station("a"), vec![])),
-        "it claims nothing any more: {events:?}"
-    );
+    assert!(events.contains(&Event::Gone(station("a"))), "it claims nothing any more: {events:?}");
 }
 
 #[test]
@@ -343,7 +340,7 @@ fn a_node_whose_proxy_fails_is_stood_in_for_no_longer() {
     peers.take_events();
     peers.fail("a", ms(150));
     assert_eq!(standing(&peers, "a"), None);
-    assert!(peers.take_events().contains(&Event::Replaced(station("a"), vec![])));
+    assert!(peers.take_events().contains(&Event::Gone(station("a"))));
 }
 
 #[test]
@@ -372,7 +369,7 @@ fn who_does_not_count_and_falls_silent_claims_nothing_any_more() {
     assert_eq!(standing(&peers, "a"), None);
     peers.take_events();
     let events = wait(&mut peers, ms(2000));
-    assert!(events.contains(&Event::Replaced(station("a"), vec![])), "{events:?}");
+    assert!(events.contains(&Event::Gone(station("a"))), "{events:?}");
 }
 
 #[test]
@@ -580,6 +577,7 @@ proptest! {
                     Event::Replaced(_, list) => {
                         *known = list.into_iter().map(|claim| (claim.address, claim.voice)).collect();
                     }
+                    Event::Gone(_) => known.clear(),
                     Event::Send(_, _, Question::Want(_)) => wanted = true,
                     _ => {}
                 }

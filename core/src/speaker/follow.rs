@@ -37,6 +37,7 @@ impl Speaker {
                     Event::Replaced(station, claims) => {
                         self.with(link, |own, _| own.replaced(station, &claims));
                     }
+                    Event::Gone(station) => self.with(link, |own, _| own.gone(station)),
                     Event::Send(station, mac, question) => self.ask(link, (station, mac), question, now),
                     Event::Hello(Urgency::All) => self.hasten(now),
                     Event::Hello(Urgency::Stranger(addresses)) => self.greet(link, &addresses, now),

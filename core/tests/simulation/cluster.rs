@@ -74,6 +74,8 @@ pub(crate) struct Machine {
     /// How many answers it awaits to its question whether it knows what the API says.
     views: u32,
     pub(crate) fit: bool,
+    /// The addresses that its service proxy may not serve yet.
+    pending: BTreeSet<IpAddr>,
     pub(crate) clock: Clock,
     keys: Arc<Keys>,
     /// Whether its speaker said last that it has no key.
@@ -247,6 +249,7 @@ impl Cluster {
                 cut_off: false,
                 views: 0,
                 fit: true,
+                pending: BTreeSet::new(),
                 clock: Clock::new(now),
                 keys: keys(&[7]),
                 keyless: false,

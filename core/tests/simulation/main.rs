@@ -9,4 +9,5 @@ mod first_key;
 mod network;
 mod recorded;
 mod scenes;
+mod service_proxy;
 mod weather;

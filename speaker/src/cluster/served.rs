@@ -4,6 +4,7 @@
 //! while it knows of none. It learns of a new one by a watch of its own and renews its rules now and then (kube-proxy: at most once a
 //! second), so an address that moves here with the news of the endpoint would be answered for and not served for up to that long.
 //! While another node serves nothing is lost by waiting: its speaker answers until this one claims (`docs/failover.md`, rule 13).
+//! Where no other one can, or does, this node answers at once.
 //!
 //! What the proxy has it says itself, at the Service's `spec.healthCheckNodePort`.
 
@@ -26,7 +27,7 @@ pub struct Question {
     pub addresses: Vec<IpAddr>,
 }
 
-/// The Services of which this node's endpoints do not count yet.
+/// The Services whose endpoints on this node its proxy may not have yet.
 #[derive(Debug, Default)]
 pub(super) struct Awaited {
     of: BTreeMap<Arc<ServiceKey>, u64>,
@@ -34,19 +35,19 @@ pub(super) struct Awaited {
 }
 
 impl Awaited {
-    /// From now on its endpoints here wait for an answer to the question of the number returned.
+    /// From now on an answer to the question of the number returned is waited for.
     pub(super) fn begin(&mut self, service: Arc<ServiceKey>) -> u64 {
         self.last += 1;
         self.of.insert(service, self.last);
         self.last
     }
 
-    /// Whether they do.
+    /// Whether one is.
     pub(super) fn has(&self, service: &ServiceKey) -> bool {
         self.of.contains_key(service)
     }
 
-    /// There are none here any more.
+    /// There is nothing to wait for any more.
     pub(super) fn forget(&mut self, service: &ServiceKey) {
         self.of.remove(service);
     }

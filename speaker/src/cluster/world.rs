@@ -67,7 +67,7 @@ pub struct World {
     /// The nodes that have a speaker, and what that one says of itself.
     speakers: BTreeMap<String, Says>,
     listed: BTreeSet<&'static str>,
-    /// The Services of which this node's endpoints do not count yet, and what is to be asked about them.
+    /// The Services whose endpoints on this node its proxy may not have yet, and what is to be asked about them.
     awaited: Awaited,
     questions: Vec<Question>,
     /// The problems that were logged.
@@ -151,7 +151,7 @@ impl World {
             }
             Input::Served(service, number) => {
                 if self.awaited.end(&service, number) {
-                    self.elector.set_endpoints(&service, self.slices.endpoints(&service));
+                    self.elector.set_pending(&service, false);
                 }
             }
         }
@@ -164,34 +164,28 @@ impl World {
 
     /// Hands on where a Service's endpoints serve.
     ///
-    /// 1. None here: all that is known counts.
-    /// 2. Where endpoints here are new, another node served before and does so now, and the Service's traffic stays on the node that
-    ///    gets it, they count once this node's proxy has them. Not with the first list: that proxy is no newer than this speaker.
-    /// 3. Meanwhile those elsewhere count alone; all, when there are none elsewhere any more.
+    /// 1. With `externalTrafficPolicy: Local`, where endpoints here are new and a node goes on serving that served before, this
+    ///    node's proxy is asked whether it has them. Not with the first list: that proxy is no newer than this speaker.
+    /// 2. Where none is here any more, or the traffic may go to any node, nothing is waited for.
+    /// 3. Until the proxy has them the address is [pending](Elector::set_pending) here: this node answers where no other can.
     fn set_endpoints(&mut self, service: &Arc<ServiceKey>) {
-        let all = self.slices.endpoints(service);
-        if !all.serve_on(&self.node) {
-            self.awaited.forget(service);
-            self.elector.set_endpoints(service, all);
-            return;
-        }
-        let elsewhere = all.elsewhere(&self.node);
+        let now = self.slices.endpoints(service);
+        let Some(known) = self.elector.service(service) else { return };
+        let (local, port) = (known.local_traffic_only, known.health_port);
+        let here = local && now.serve_on(&self.node);
         let before = self.elector.endpoints(service);
-        let port =
-            self.elector.service(service).filter(|it| it.local_traffic_only).map_or(0, |it| it.health_port);
-        let new = before.is_some_and(|before| before.any() && !before.serve_on(&self.node));
-        if new && port != 0 && elsewhere.is_some() && self.listed.len() == KINDS && !self.awaited.has(service)
-        {
+        let new = before.is_some_and(|before| !before.serve_on(&self.node) && before.meet(&now));
+        if here && new && port != 0 && self.listed.len() == KINDS && !self.awaited.has(service) {
             let number = self.awaited.begin(service.clone());
             let node = self.nodes.get(&self.node);
             let addresses = node.map(|node| node.addresses.clone()).unwrap_or_default();
             self.questions.push(Question { service: service.clone(), number, port, addresses });
         }
-        let counts = elsewhere.filter(|_| self.awaited.has(service));
-        if counts.is_none() {
+        if !here {
             self.awaited.forget(service);
         }
-        self.elector.set_endpoints(service, counts.unwrap_or(all));
+        self.elector.set_endpoints(service, now);
+        self.elector.set_pending(service, self.awaited.has(service));
     }
 
     fn list<T>(&mut self, kind: &'static str, seen: &Seen<T>) {
@@ -206,7 +200,7 @@ impl World {
                 let there: BTreeSet<&ServiceKey> = all.iter().map(|(key, _)| key).collect();
                 let known = self.elector.services();
                 let gone: Vec<_> = known.filter(|key| !there.contains(&***key)).cloned().collect();
-                gone.iter().for_each(|key| self.elector.set_service(key, None));
+                gone.iter().for_each(|key| self.forget(key));
                 all.into_iter().for_each(|(key, service)| self.set_service(key, service));
             }
             Seen::Applied((key, service)) => self.set_service(key, service),
@@ -219,13 +213,17 @@ impl World {
         // One name of each, wherever it was seen first.
         let known = self.elector.key(&key).or_else(|| self.slices.key(&key)).cloned();
         let key = known.unwrap_or_else(|| Arc::new(key));
-        let ours = service.is_some();
-        self.elector.set_service(&key, service);
-        if ours {
-            self.set_endpoints(&key);
-        } else {
-            self.awaited.forget(&key);
+        if service.is_none() {
+            return self.forget(&key);
         }
+        self.elector.set_service(&key, service);
+        self.set_endpoints(&key);
+    }
+
+    /// It is none of ours any more.
+    fn forget(&mut self, service: &Arc<ServiceKey>) {
+        self.elector.set_service(service, None);
+        self.awaited.forget(service);
     }
 
     fn see_states(&mut self, seen: Seen<ConfigurationState>) {

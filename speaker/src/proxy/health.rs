@@ -90,7 +90,7 @@ pub(crate) async fn says_no(address: SocketAddr) -> bool {
 }
 
 /// Asks at all addresses at once. One success is enough; of the failures, the first of those that say most is told.
-pub(super) async fn ask_all(addresses: &[SocketAddr], limit: Duration) -> Result<(), Failure> {
+async fn ask_all(addresses: &[SocketAddr], limit: Duration) -> Result<(), Failure> {
     let answers = join_all(addresses.iter().map(|address| ask(*address, limit))).await;
     let one_of_two = |one: Result<(), Failure>, two: Result<(), Failure>| match (&one, &two) {
         (Ok(()), _) => one,
@@ -103,7 +103,7 @@ pub(super) async fn ask_all(addresses: &[SocketAddr], limit: Duration) -> Result
 
 /// Asks at one address, on a connection of its own: one that is kept would show a listener that still holds old
 /// connections, and not whether it takes new ones.
-async fn ask(address: SocketAddr, limit: Duration) -> Result<(), Failure> {
+pub(super) async fn ask(address: SocketAddr, limit: Duration) -> Result<(), Failure> {
     let asking = async {
         let stream = TcpStream::connect(address).await.map_err(|error| unreachable(address, error))?;
         let (mut sender, connection) =

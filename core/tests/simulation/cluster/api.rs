@@ -38,6 +38,38 @@ impl Cluster {
         self.tell(at);
     }
 
+    /// From the next news on a machine's service proxy may not serve these addresses yet.
+    pub(crate) fn pend(&mut self, at: usize, addresses: &[IpAddr]) {
+        self.machines[at].pending.extend(addresses);
+    }
+
+    /// A machine's service proxy serves all.
+    pub(crate) fn serve_all(&mut self, at: usize) {
+        self.note(format!("the proxy of {at} serves all"));
+        let pending = std::mem::take(&mut self.machines[at].pending);
+        let last = &self.versions[self.machines[at].news];
+        let changes: Vec<Change> = pending.iter().map(|address| self.change(at, *address, last)).collect();
+        let now = self.at(at);
+        let roster = self.roster.clone();
+        if let Some(speaker) = &mut self.machines[at].speaker {
+            speaker.handle_news(roster, &changes, now);
+        }
+        self.act(at);
+    }
+
+    /// What a machine makes of an address by this version.
+    fn change(&self, at: usize, address: IpAddr, version: &Version) -> Change {
+        let contest = version.get(&address).filter(|order| !order.is_empty()).map(|order| {
+            let entry = |n: &usize| {
+                let id = self.roster.id(&format!("node{n}")).unwrap();
+                (id, self.limits.get(&(address, *n)).cloned().unwrap_or(Interfaces::All))
+            };
+            let contest = Contest::limited(order.iter().map(entry), Vec::new());
+            Arc::new(contest.pending(self.machines[at].pending.contains(&address)))
+        });
+        Change { address, contest: contest.ok_or(Lost::Released) }
+    }
+
     /// From now on the API says this: for each address its nodes in order.
     pub(crate) fn publish(&mut self, version: Version) {
         self.note(format!("the API says {version:?}"));
@@ -56,27 +88,17 @@ impl Cluster {
     /// Tells a speaker what the API says.
     pub(crate) fn tell(&mut self, at: usize) {
         let now = self.at(at);
-        let machine = &mut self.machines[at];
-        if machine.cut_off {
+        if self.machines[at].cut_off || self.machines[at].speaker.is_none() {
             return;
         }
-        let Some(speaker) = &mut machine.speaker else { return };
-        let (before, after) = (&self.versions[machine.news], &self.versions[self.versions.len() - 1]);
-        let mut changes = Vec::new();
-        for address in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
-            if before.get(address) == after.get(address) {
-                continue;
-            }
-            let contest = after.get(address).filter(|order| !order.is_empty()).map(|order| {
-                let entry = |n: &usize| {
-                    let id = self.roster.id(&format!("node{n}")).unwrap();
-                    (id, self.limits.get(&(*address, *n)).cloned().unwrap_or(Interfaces::All))
-                };
-                Arc::new(Contest::limited(order.iter().map(entry), Vec::new()))
-            });
-            changes.push(Change { address: *address, contest: contest.ok_or(Lost::Released) });
-        }
+        let (before, after) =
+            (&self.versions[self.machines[at].news], &self.versions[self.versions.len() - 1]);
+        let addresses: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+        let changed = addresses.into_iter().filter(|address| before.get(address) != after.get(address));
+        let changes: Vec<Change> = changed.map(|address| self.change(at, *address, after)).collect();
+        let machine = &mut self.machines[at];
         machine.news = self.versions.len() - 1;
+        let Some(speaker) = &mut machine.speaker else { return };
         speaker.handle_news(self.roster.clone(), &changes, now);
         self.act(at);
     }

@@ -167,33 +167,35 @@ fn served_by_n2(service: (ServiceKey, Option<Contender>)) -> World {
     world
 }
 
-/// On which nodes endpoints count.
-fn counting(world: &World) -> Vec<&'static str> {
-    let endpoints = world.elector.endpoints(&local(0).0).expect("the Service");
-    ["n1", "n2"].into_iter().filter(|node| endpoints.serve_on(node)).collect()
+/// Whether this node is passed over, as its proxy may not have the endpoints yet: what it was, with what is new.
+fn waits(world: &mut World, before: bool) -> bool {
+    let changes = world.update().expect("all kinds are listed");
+    let contest = changes.last().map(|change| change.contest.clone().expect("somebody may have it"));
+    contest.map_or(before, |contest| contest.is_pending())
 }
 
 #[test]
-fn a_new_endpoint_here_counts_once_the_proxy_has_it() {
+fn a_new_endpoint_here_waits_for_the_proxy() {
     let mut world = served_by_n2(local(31_000));
+    assert!(!waits(&mut world, true));
     world.handle(Input::Slices(Seen::Applied(on(&["n1", "n2"]))));
-    assert_eq!(counting(&world), ["n2"]);
+    assert!(waits(&mut world, false));
     let [question] = world.questions().try_into().expect("one");
     assert_eq!((question.port, &question.addresses[..]), (31_000, &["10.9.0.1".parse().unwrap()][..]));
     // Whatever comes meanwhile is the same question.
     world.handle(Input::Slices(Seen::Listed(vec![on(&["n1", "n2"])])));
     world.handle(Input::Services(Seen::Applied(local(31_000))));
-    assert_eq!((world.questions(), counting(&world)), (vec![], vec!["n2"]));
+    assert!(world.questions().is_empty() && waits(&mut world, true));
     world.handle(Input::Served(question.service.clone(), question.number));
-    assert_eq!(counting(&world), ["n1", "n2"]);
-    // Once it counts it goes on counting, also as the only one.
+    assert!(!waits(&mut world, true));
+    // Once the proxy has them it has, also as the only ones.
     world.handle(Input::Slices(Seen::Applied(on(&["n1"]))));
     world.handle(Input::Slices(Seen::Applied(on(&["n1", "n2"]))));
-    assert_eq!((world.questions(), counting(&world)), (vec![], vec!["n1", "n2"]));
+    assert!(world.questions().is_empty() && !waits(&mut world, false));
     // One that was away is new.
     world.handle(Input::Slices(Seen::Applied(on(&["n2"]))));
     world.handle(Input::Slices(Seen::Applied(on(&["n1", "n2"]))));
-    assert_eq!((world.questions().len(), counting(&world)), (1, vec!["n2"]));
+    assert!(world.questions().len() == 1 && waits(&mut world, false));
 }
 
 #[test]
@@ -205,31 +207,43 @@ fn an_answer_that_is_out_of_date_counts_for_nothing() {
     world.handle(Input::Slices(Seen::Applied(on(&["n1", "n2"]))));
     let [second] = world.questions().try_into().expect("another");
     world.handle(Input::Served(first.service.clone(), first.number));
-    assert_eq!(counting(&world), ["n2"]);
+    assert!(waits(&mut world, false));
     world.handle(Input::Served(second.service, second.number));
-    assert_eq!(counting(&world), ["n1", "n2"]);
+    assert!(!waits(&mut world, true));
+    // A Service that was gone meanwhile, by a deletion that only a new list shows.
+    world.handle(Input::Slices(Seen::Applied(on(&["n2"]))));
+    world.handle(Input::Slices(Seen::Applied(on(&["n1", "n2"]))));
+    assert!(waits(&mut world, false));
+    world.handle(Input::Services(Seen::Listed(vec![])));
+    world.handle(Input::Services(Seen::Applied(local(31_000))));
+    assert!(!waits(&mut world, true), "a new Service waits for nothing that the old one asked");
 }
 
 #[test]
 fn where_nothing_is_won_by_waiting_nothing_waits() {
-    let now = |world: &mut World, nodes: &[&str]| {
+    let waits_after = |service, nodes: &[&str]| {
+        let mut world = served_by_n2(service);
+        world.update();
         world.handle(Input::Slices(Seen::Applied(on(nodes))));
-        assert_eq!(world.questions(), []);
-        counting(world)
+        let asks = !world.questions().is_empty();
+        let waits = waits(&mut world, false);
+        assert_eq!(asks, waits, "what waits is asked about");
+        waits
     };
-    let mut moved = served_by_n2(local(31_000));
-    assert_eq!(now(&mut moved, &["n1"]), ["n1"], "nobody else serves any more");
-    let mut elsewhere_ends = served_by_n2(local(31_000));
-    elsewhere_ends.handle(Input::Slices(Seen::Applied(on(&["n1", "n2"]))));
-    assert_eq!(elsewhere_ends.questions().len(), 1);
-    assert_eq!(now(&mut elsewhere_ends, &["n1"]), ["n1"], "nobody else serves any more, while it waits");
-    let mut of_no_port = served_by_n2(local(0));
-    assert_eq!(now(&mut of_no_port, &["n1", "n2"]), ["n1", "n2"], "there is no port to ask at");
-    let mut anywhere = served_by_n2(service(None));
-    assert_eq!(now(&mut anywhere, &["n1", "n2"]), ["n1", "n2"], "each node passes traffic on");
+    assert!(waits_after(local(31_000), &["n1", "n2"]));
+    assert!(!waits_after(local(31_000), &["n1"]), "nobody else serves any more");
+    assert!(!waits_after(local(31_000), &["n1", "n3"]), "who serves else is as new");
+    assert!(!waits_after(local(0), &["n1", "n2"]), "there is no port to ask at");
+    assert!(!waits_after(service(None), &["n1", "n2"]), "each node passes traffic on");
     let mut first = served_by_n2(local(31_000));
     first.handle(Input::Slices(Seen::Deleted(on(&[]))));
-    assert_eq!(now(&mut first, &["n1", "n2"]), ["n1", "n2"], "nobody served before");
+    first.handle(Input::Slices(Seen::Applied(on(&["n1", "n2"]))));
+    assert!(first.questions().is_empty(), "nobody served before");
+    // It may go to any node from now on.
+    let mut changed = served_by_n2(local(31_000));
+    changed.handle(Input::Slices(Seen::Applied(on(&["n1", "n2"]))));
+    changed.handle(Input::Services(Seen::Applied(service(None))));
+    assert!(!waits(&mut changed, true));
 }
 
 #[test]
