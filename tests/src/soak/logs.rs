@@ -32,8 +32,9 @@ pub struct Logs {
 #[derive(Debug)]
 struct Reader {
     nodes: Vec<PathBuf>,
-    /// By a file's number, as a log that is full gets another name.
-    read: BTreeMap<u64, u64>,
+    /// By a file's number, as a log that is full gets another name; and by when it was made, as the number of one that is gone is given
+    /// again.
+    read: BTreeMap<(u64, Option<SystemTime>), u64>,
     lines: Vec<Line>,
 }
 
@@ -143,8 +144,8 @@ impl Reader {
     fn look(&mut self, began: SystemTime) {
         for (program, file) in self.nodes.iter().flat_map(|node| files(node)) {
             // It may have gone meanwhile.
-            let Ok(number) = std::fs::metadata(&file).map(|file| file.ino()) else { continue };
-            let from = self.read.entry(number).or_default();
+            let Ok(known) = std::fs::metadata(&file) else { continue };
+            let from = self.read.entry((known.ino(), known.created().ok())).or_default();
             let Ok(text) = tail(&file, *from) else { continue };
             let whole = text.rfind('\n').map_or(0, |end| end + 1);
             *from += whole as u64;
@@ -313,5 +314,25 @@ mod tests {
         let texts: Vec<&str> = reader.lines.iter().map(|line| line.text.as_str()).collect();
         let texts: BTreeSet<&str> = texts.into_iter().collect();
         assert_eq!((reader.lines.len(), texts), (3, ["one", "two", "three"].into()));
+    }
+
+    #[test]
+    fn a_file_that_gets_the_number_of_one_that_is_gone_is_read_from_its_beginning() {
+        let folder = tempfile::tempdir().unwrap();
+        let container = folder.path().join(format!("{SYSTEM}_ferrolb-speaker-x_uid/speaker"));
+        std::fs::create_dir_all(&container).unwrap();
+        let file = container.join("0.log");
+        let mut reader =
+            Reader { nodes: vec![folder.path().to_owned()], read: BTreeMap::new(), lines: Vec::new() };
+        // File systems that give numbers again (ext4) do so at once, others never.
+        for count in 0..20 {
+            std::fs::write(&file, format!("2001-09-09T01:46:41Z stderr F line {count} of one\n")).unwrap();
+            reader.look(began());
+            std::fs::remove_file(&file).unwrap();
+            // A file system tells times in steps of some milliseconds.
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let texts: Vec<String> = reader.lines.iter().map(|line| line.text.clone()).collect();
+        assert_eq!(texts, (0..20).map(|count| format!("line {count} of one")).collect::<Vec<_>>());
     }
 }
