@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::lab::{metallb, process, programs};
 use crate::plane::project;
 
+use super::{DOCUMENT, RESULTS};
+
 /// A machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Machine {
@@ -50,7 +52,7 @@ impl Machine {
 /// What was measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Versions {
-    /// The commit, with `-dirty` behind it if the work tree differs.
+    /// The commit, with `-dirty` behind it if the work tree differs in more than what measuring writes.
     pub(crate) ferrolb: Option<String>,
     /// Of Kubernetes.
     pub(crate) kubernetes: String,
@@ -61,15 +63,24 @@ pub(crate) struct Versions {
 impl Versions {
     /// Of this source.
     pub(crate) fn here() -> Self {
-        let mut git = Command::new("git");
-        git.arg("-C").arg(project("")).args(["describe", "--always", "--dirty", "--abbrev=10"]);
-        let commit = process::run(&mut git).ok().map(|text| text.trim().to_owned());
         Versions {
-            ferrolb: commit,
+            ferrolb: commit(&project("")),
             kubernetes: programs::KUBERNETES[0].0.to_owned(),
             metallb: Some(metallb::VERSION.to_owned()),
         }
     }
+}
+
+/// The commit of the checkout at `folder`, with `-dirty` as [`Versions::ferrolb`] says; `None` without git.
+fn commit(folder: &Path) -> Option<String> {
+    let git = |args: &[&str]| process::run(Command::new("git").current_dir(folder).args(args)).ok();
+    let mut commit = git(&["rev-parse", "--short=10", "HEAD"])?.trim().to_owned();
+    let (results, document) = (format!(":!{RESULTS}"), format!(":!{DOCUMENT}"));
+    let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", ".", &results, &document])?;
+    if !changed.trim().is_empty() {
+        commit.push_str("-dirty");
+    }
+    Some(commit)
 }
 
 /// A file as it is in the last commit; `None` if it is not in it.
@@ -101,6 +112,32 @@ mod tests {
         assert_eq!(gigabytes(""), 0.0);
         assert_eq!(field("model name\t: A B @ 2 GHz\n", "model name").as_deref(), Some("A B @ 2 GHz"));
         assert!(Machine::here().cores > 0);
+    }
+
+    #[test]
+    fn results_of_an_earlier_chapter_do_not_make_the_source_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let git = |args: &[&str]| {
+            let who = ["-c", "user.name=a", "-c", "user.email=a@b"];
+            process::run(Command::new("git").current_dir(folder.path()).args(who).args(args)).unwrap()
+        };
+        let write = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        };
+        let results = format!("{RESULTS}/results.md");
+        let files = [results.as_str(), DOCUMENT, "code.rs"];
+        git(&["init", "--quiet"]);
+        files.iter().for_each(|name| write(name, "before"));
+        git(&["add", "."]);
+        git(&["commit", "--quiet", "--message", "one"]);
+        let clean = commit(folder.path()).unwrap();
+        assert_eq!(clean.len(), 10);
+        files[..2].iter().for_each(|name| write(name, "after"));
+        assert_eq!(commit(folder.path()).unwrap(), clean);
+        write("code.rs", "after");
+        assert_eq!(commit(folder.path()).unwrap(), format!("{clean}-dirty"));
     }
 
     #[test]
