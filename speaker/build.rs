@@ -5,9 +5,7 @@
 //! each piece that is touched, so scattered functions bring in nearly all of it. `hot.ld` lists those that run, and
 //! `hot.sh` says how it is made. Names that are not there (another compiler, another version of a library) are no error.
 //!
-//! Relative relocations are packed: unpacked, 400 kB of them are read at each start and stay.
-//!
-//! Both only in static programs, which are those of the image.
+//! Only in static programs, which are those of the image.
 
 use std::env;
 
@@ -19,6 +17,5 @@ fn main() {
     if fixed && of("CARGO_CFG_TARGET_OS") == "linux" && of("PROFILE") == "release" {
         let folder = of("CARGO_MANIFEST_DIR");
         println!("cargo:rustc-link-arg-bins=-Wl,-T,{folder}/hot.ld");
-        println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
 }

@@ -322,7 +322,7 @@ fn install() -> Vec<Figure> {
 
 fn size() -> Vec<Figure> {
     const PROGRAM: &str = "The file as it lies in the image: static, without symbols. MetalLB's are built from its module with -s -w.";
-    const IMAGE: &str = "The layers with all programs, compressed by gzip as a registry keeps them: what a node pulls. MetalLB's is the sum of its two images, each with its one program and nothing else.";
+    const IMAGE: &str = "The layers with all programs, compressed as they are published, which is what a node pulls: ours by zstd, MetalLB's by gzip. MetalLB's is the sum of its two images, each with its one program and nothing else.";
     vec![
         less("size-speaker", "the speaker's program", &[p50(12.0)], PROGRAM),
         less("size-controller", "the controller's program", &[p50(12.0)], PROGRAM),
