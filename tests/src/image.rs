@@ -4,6 +4,7 @@
 //! `manifest.json`, the configuration, and one layer, itself a tar. The same input gives the same
 //! bytes.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,8 @@ use crate::release::sha256 as hex;
 pub struct Image {
     tag: String,
     files: Vec<(PathBuf, String)>,
+    /// The programs, by where they are in the image, that open packet sockets as any user.
+    raw: BTreeSet<String>,
     entrypoint: Option<String>,
     user: String,
     labels: serde_json::Map<String, serde_json::Value>,
@@ -30,6 +33,7 @@ impl Image {
         Image {
             tag: tag.to_owned(),
             files: Vec::new(),
+            raw: BTreeSet::new(),
             entrypoint: None,
             user: "65532".to_owned(),
             labels: serde_json::Map::new(),
@@ -42,6 +46,14 @@ impl Image {
     #[must_use]
     pub fn file(mut self, from: &Path, to: &str) -> Self {
         self.files.push((from.to_owned(), to.trim_start_matches('/').to_owned()));
+        self
+    }
+
+    /// The program `/to` has the file capability NET_RAW: whoever may have that capability has it in that program, whatever user
+    /// that is (capabilities(7)). A pod that adds it to its container does; all others run the program without.
+    #[must_use]
+    pub fn net_raw(mut self, to: &str) -> Self {
+        self.raw.insert(to.trim_start_matches('/').to_owned());
         self
     }
 
@@ -149,6 +161,9 @@ pub(crate) fn layer(image: &Image) -> io::Result<Vec<u8>> {
         folders.dedup();
         let bytes = std::fs::read(&from)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", from.display())))?;
+        if image.raw.contains(&to) {
+            layer.append_pax_extensions([("SCHILY.xattr.security.capability", &NET_RAW[..])])?;
+        }
         append(&mut layer, &to, 0o755, &bytes)?;
     }
     // A runtime makes missing folders itself, but not with the mode that everybody may enter.
@@ -164,6 +179,17 @@ pub(crate) fn layer(image: &Image) -> io::Result<Vec<u8>> {
     bytes.extend(layer.into_inner()?);
     Ok(bytes)
 }
+
+/// The extended attribute of a file with `CAP_NET_RAW` (13), permitted and effective: `struct vfs_cap_data` of linux/capability.h,
+/// revision 2.
+const NET_RAW: [u8; 20] = {
+    let mut data = [0; 20];
+    // The revision is the highest byte of the first word, "effective" its lowest bit.
+    (data[0], data[3]) = (1, 2);
+    // Permitted, the lower word.
+    data[5] = 1 << (13 - 8);
+    data
+};
 
 /// One file of an archive.
 pub(crate) fn append(archive: &mut Builder<Vec<u8>>, name: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
@@ -217,8 +243,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("program");
         std::fs::write(&program, "bytes").unwrap();
-        let image =
-            Image::new("a/b:1").file(&program, "/bin/x").file(&program, "a").entrypoint("/bin/x").user("0");
+        let image = Image::new("a/b:1")
+            .file(&program, "/bin/x")
+            .file(&program, "a")
+            .net_raw("/bin/x")
+            .entrypoint("/bin/x")
+            .user("0");
         let bytes = archive(&image).unwrap();
         assert_eq!(bytes, archive(&image).unwrap(), "the same input gives the same bytes");
 
@@ -234,6 +264,22 @@ mod tests {
             (&config["config"]["Entrypoint"], &config["config"]["User"]),
             (&json!(["/bin/x"]), &json!("0"))
         );
+
+        let mut archive = tar::Archive::new(&layer[..]);
+        let mut attributes = BTreeMap::new();
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let name = entry.path().unwrap().display().to_string();
+            for known in entry.pax_extensions().unwrap().into_iter().flatten() {
+                let known = known.unwrap();
+                attributes
+                    .insert((name.clone(), known.key().unwrap().to_owned()), known.value_bytes().to_vec());
+            }
+        }
+        let capability = ("bin/x".to_owned(), "SCHILY.xattr.security.capability".to_owned());
+        // As setcap cap_net_raw=ep writes it.
+        let value = *b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        assert_eq!(attributes, [(capability, value.to_vec())].into());
 
         let inner = entries(layer);
         assert_eq!(inner.keys().collect::<Vec<_>>(), ["a", "bin/", "bin/x"]);

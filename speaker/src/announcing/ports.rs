@@ -23,7 +23,8 @@ pub(super) fn is_passing(error: &io::Error) -> bool {
 fn explain(interface: &str, error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => format!(
-            "not allowed to open a packet socket on {interface}: the container needs the capability NET_RAW; \
+            "not allowed to open a packet socket on {interface}: the container needs the capability NET_RAW, \
+             and a user other than 0 needs it in the image's /ferrolb-speaker too (securityContext runAsUser: 0 does without); \
              trying again each second"
         ),
         _ => format!("cannot open a packet socket on {interface}: {error}; trying again each second"),

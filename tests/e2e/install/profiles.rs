@@ -29,6 +29,9 @@ const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 10, 0, 201));
 const FAULTS: [&str; 6] =
     ["hellos-dropped", "port-down", "both-ports", "api-away", "controller-gone", "stop"];
 
+/// As whom the speaker runs here.
+const NOBODY: u32 = 65534;
+
 /// How long a thing may take to show, in seconds.
 const PATIENCE: u64 = 60;
 
@@ -126,19 +129,38 @@ fn none_ended(cluster: &Cluster, when: &str) -> Result<(), LabError> {
     Err(LabError::State(format!("{when}, these have ended: {ends:?}{killed}")))
 }
 
-/// With the profiles, but so that a call too many is the end of the program: all of it comes up, serves, bears faults, and ends
-/// when it is asked to.
+/// With the profiles, but so that a call too many is the end of the program, and a speaker that is not root: all of it comes up,
+/// serves, bears faults, and ends when it is asked to.
 pub(crate) async fn suffice(cluster: &Cluster, lab_program: &Path) -> Result<(), LabError> {
     let (lab, progress) = (&cluster.lab, Progress::default());
     put(cluster)?;
     up::load_image(lab, &programs::ferrolb_image(&progress)?).await?;
     cluster.kubectl(&["apply", "-f", &project("crds").to_string_lossy()])?;
     cluster.kubectl(&["apply", "-k", &project("config/seccomp").to_string_lossy()])?;
+    // A program with a file capability begins otherwise: the C library looks for /etc/suid-debug.
+    let user = json!({"runAsNonRoot": true, "runAsUser": NOBODY, "runAsGroup": NOBODY});
+    let patch = json!({"spec": {"template": {"spec": {"securityContext": user}}}}).to_string();
+    cluster.kubectl(&["-n", SYSTEM, "patch", "daemonset", "ferrolb-speaker", "--patch", &patch])?;
     Balancer::Ferrolb.ready(lab).await?;
     scene::heard(lab).await?;
 
     let stage = Stage::set(lab, Balancer::Ferrolb, "release", ADDRESS, Pods::Everywhere, lab_program).await?;
     none_ended(cluster, "after the start")?;
+    for name in lab.config.node_names() {
+        let speakers = fault::running(lab, &name, "/ferrolb-speaker")?;
+        assert_eq!(speakers.len(), 1, "{name}");
+        let status = format!("/proc/{}/status", speakers[0]);
+        let status = std::fs::read_to_string(&status).map_err(LabError::at(Path::new(&status)))?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.unwrap_or_default().split_whitespace().next().unwrap_or_default().to_owned()
+        };
+        let raw = format!("{:016x}", 1 << 13);
+        assert_eq!(
+            ["Uid", "CapPrm", "CapEff", "NoNewPrivs"].map(field),
+            [&NOBODY.to_string(), &raw, &raw, "1"]
+        );
+    }
     let faults: Vec<Faults> = FAULTS.iter().map(|name| name.parse().expect("a fault")).collect();
     for step in chaos::plan(1, faults.len(), &faults, stage.order.len()) {
         for outcome in chaos::run(&stage, std::slice::from_ref(&step), &progress).await? {

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 pub(crate) const RELEASE: &str = "ferrolb";
 
 /// Overlays of `config/`, each with the values by which the chart makes the same.
-pub(crate) const OVERLAYS: [(&str, &str); 7] = [
+pub(crate) const OVERLAYS: [(&str, &str); 8] = [
     ("config/default", ""),
     ("config/replicas", "controller.replicas=2"),
     (
@@ -29,6 +29,11 @@ pub(crate) const OVERLAYS: [(&str, &str); 7] = [
     ),
     ("config/network-policies", "networkpolicies.enabled=true"),
     ("config/metallb-names", "metallbNames=true"),
+    (
+        "config/non-root",
+        "speaker.securityContext.runAsNonRoot=true,speaker.securityContext.runAsUser=65534,\
+         speaker.securityContext.runAsGroup=65534",
+    ),
     (
         "config/seccomp",
         "controller.securityContext.seccompProfile.type=Localhost,\

@@ -17,7 +17,7 @@ const MONITOR: &str = "prometheus.podMonitor.enabled=true,prometheus.rbacPrometh
 const SERVICES: &str = "prometheus.serviceMonitor.enabled=true,prometheus.rbacPrometheus=false";
 
 /// Without those of the two programs, which are alike.
-const CASES: [Case; 71] = [
+const CASES: [Case; 74] = [
     ("fullnameOverride", "\"lb\"", "Deployment/lb-controller", "/spec/replicas", "1", ""),
     ("metallbNames", "true", "DaemonSet/speaker", "/spec/selector/matchLabels/component", "\"speaker\"", ""),
     ("imagePullSecrets", "[{\"name\":\"mine\"}]", SPEAKER, "POD/imagePullSecrets/0/name", "\"mine\"", ""),
@@ -325,6 +325,9 @@ const CASES: [Case; 71] = [
         "\"Localhost\"",
         "",
     ),
+    ("speaker.securityContext.runAsUser", "7", SPEAKER, "POD/securityContext/runAsUser", "7", ""),
+    ("speaker.securityContext.runAsGroup", "7", SPEAKER, "POD/securityContext/runAsGroup", "7", ""),
+    ("speaker.securityContext.fsGroup", "7", SPEAKER, "POD/securityContext/fsGroup", "7", ""),
     (
         "speaker.securityContext.seccompProfile.type",
         "\"Localhost\"",
@@ -507,7 +510,11 @@ fn values_of_a_release_from_before_leave_the_speaker_its_seccomp_profile() {
     for values in ["speaker.securityContext=null", "speaker.securityContext.seccompProfile=null"] {
         let made = renderer.template(&["crds.enabled=false", values]).expect(values);
         let pod = &objects(&made).expect(values)[SPEAKER]["spec"]["template"]["spec"];
-        assert_eq!(pod["securityContext"], json!({"seccompProfile": {"type": "RuntimeDefault"}}), "{values}");
+        let expected = json!({
+            "runAsUser": 0, "runAsGroup": 0, "fsGroup": 65534,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        });
+        assert_eq!(pod["securityContext"], expected, "{values}");
     }
 }
 

@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use super::source::Source;
-use super::{PLUGIN, PROGRAMS, SBOM};
+use super::{PLUGIN, PROGRAMS, SBOM, SPEAKER};
 use crate::image::Image;
 
 /// The image of the programs in `folder`, under this name and tag.
 #[must_use]
 pub fn image(tag: &str, folder: &Path, architecture: &str, source: &Source) -> Image {
-    // The speaker's manifest says user 0, as it needs a capability; whoever says nothing gets nobody.
     let mut image = Image::new(tag).user("65534").architecture(architecture).created(&source.created());
+    // Kubernetes hands no capability to another user than 0; a file of the image does (`config/non-root`).
+    image = image.net_raw(SPEAKER);
     // An image of an earlier version is made by this too, for tests of upgrades.
     for name in PROGRAMS.into_iter().filter(|name| *name != PLUGIN || folder.join(name).is_file()) {
         image = image.file(&folder.join(name), name);

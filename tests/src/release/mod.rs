@@ -17,7 +17,10 @@ pub mod source;
 use sha2::{Digest, Sha256};
 
 /// Our programs: those that run in pods, and the plugin of kubectl.
-pub const PROGRAMS: [&str; 3] = ["ferrolb-controller", "ferrolb-speaker", PLUGIN];
+pub const PROGRAMS: [&str; 3] = ["ferrolb-controller", SPEAKER, PLUGIN];
+
+/// The one of them that opens packet sockets.
+pub const SPEAKER: &str = "ferrolb-speaker";
 
 /// The programs that run in pods; their packages have the same names.
 pub const DAEMONS: [&str; 2] = ["ferrolb-controller", "ferrolb-speaker"];
