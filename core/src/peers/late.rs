@@ -25,6 +25,8 @@ pub(super) struct Late {
     present: [Duration; 2],
     /// The longest two of the time to remember before.
     past: [Duration; 2],
+    /// The second longest of all of these: it is asked for each peer with each hello, and hardly ever changes.
+    second: Duration,
 }
 
 impl Late {
@@ -49,6 +51,7 @@ impl Late {
             self.since = at;
         }
         self.present = longest(self.present.into_iter().chain([gap - interval]));
+        self.compare();
     }
 
     /// We did not listen, or the peer speaks otherwise, or began anew: when it was heard last says nothing.
@@ -59,7 +62,11 @@ impl Late {
     /// How much longer than others it may be silent: as long as the second longest delay, as anybody may be late once, and a
     /// frame may be lost once; and no longer than the time in which others are missed.
     pub(super) fn patience(&self, timing: Timing, interval: Duration) -> Duration {
-        longest(self.present.into_iter().chain(self.past))[1].min(most(timing, interval))
+        if self.second.is_zero() { Duration::ZERO } else { self.second.min(most(timing, interval)) }
+    }
+
+    fn compare(&mut self) {
+        self.second = longest(self.present.into_iter().chain(self.past))[1];
     }
 
     fn remembers(&self) -> bool {
@@ -71,12 +78,13 @@ impl Late {
             self.past = if now >= self.since + MEMORY * 2 { Default::default() } else { self.present };
             self.present = Default::default();
             self.since = now;
+            self.compare();
         }
     }
 
     /// Left out is when anything will be forgotten: that only takes away.
     pub(super) fn outline<H: Hasher>(&self, out: &mut Outline<'_, H>, timing: Timing, interval: Duration) {
-        let Late { last, since: _, present, past } = self;
+        let Late { last, since: _, present, past, second: _ } = self;
         // No delay counts for more than the most that it can give.
         let most = most(timing, interval);
         out.put(longest(present.iter().chain(past).map(|delay| (*delay).min(most))));

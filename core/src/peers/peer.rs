@@ -204,7 +204,11 @@ impl Peer {
 
     /// How often it is asked whether it is there: [`ASKS`] times in each interval before its silence counts.
     pub(super) fn asks(&self, timing: Timing) -> u32 {
-        let more = (self.patience(timing) * ASKS).as_nanos().div_ceil(self.interval.as_nanos().max(1));
+        let patience = self.patience(timing);
+        if patience.is_zero() {
+            return ASKS;
+        }
+        let more = (patience * ASKS).as_nanos().div_ceil(self.interval.as_nanos().max(1));
         ASKS + u32::try_from(more).unwrap_or(u32::MAX)
     }
 
